@@ -1,0 +1,216 @@
+#include "core/kafka/admin.h"
+
+#include <array>
+#include <vector>
+
+#include "core/kafka/client.h"
+
+namespace millrace::kafka {
+
+namespace {
+
+constexpr int kRequestMilliseconds = 10000;
+
+using Queue = std::unique_ptr<rd_kafka_queue_t, decltype(&rd_kafka_queue_destroy)>;
+using EventPointer = std::unique_ptr<rd_kafka_event_t, decltype(&rd_kafka_event_destroy)>;
+using Options = std::unique_ptr<rd_kafka_AdminOptions_t, decltype(&rd_kafka_AdminOptions_destroy)>;
+
+Options make_options(rd_kafka_t* client, rd_kafka_admin_op_t operation) {
+    Options options(rd_kafka_AdminOptions_new(client, operation), &rd_kafka_AdminOptions_destroy);
+    std::array<char, 256> error{};
+    const rd_kafka_resp_err_t code = rd_kafka_AdminOptions_set_request_timeout(
+        options.get(), kRequestMilliseconds, error.data(), error.size());
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, error.data());
+    return options;
+}
+
+// Waits for the one answer on `queue`.
+EventPointer wait_answer(rd_kafka_queue_t* queue, const std::string& what) {
+    EventPointer event(rd_kafka_queue_poll(queue, kRequestMilliseconds + 1000),
+                       &rd_kafka_event_destroy);
+    if (event == nullptr) throw transient("kafka_timeout", what + ": no answer");
+    const rd_kafka_resp_err_t code = rd_kafka_event_error(event.get());
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, what);
+    return event;
+}
+
+Queue make_queue(rd_kafka_t* client) {
+    return {rd_kafka_queue_new(client), &rd_kafka_queue_destroy};
+}
+
+}  // namespace
+
+int32_t partition_of(std::string_view key, int32_t partition_count) {
+    // librdkafka's own murmur2 uses neither the topic nor the opaques.
+    return rd_kafka_msg_partitioner_murmur2(nullptr, key.data(), key.size(), partition_count,
+                                            nullptr, nullptr);
+}
+
+std::string Admin::cluster_id() {
+    char* id = rd_kafka_clusterid(client_, kRequestMilliseconds);
+    if (id == nullptr) throw transient("kafka_unreachable", "no broker told its cluster id");
+    std::string text = id;
+    rd_kafka_mem_free(client_, id);
+    return text;
+}
+
+std::optional<TopicFacts> Admin::topic_facts(const std::string& topic) {
+    const Queue queue = make_queue(client_);
+    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+    std::array<const char*, 1> names{topic.c_str()};
+    const std::unique_ptr<rd_kafka_TopicCollection_t, decltype(&rd_kafka_TopicCollection_destroy)>
+        topics(rd_kafka_TopicCollection_of_topic_names(names.data(), names.size()),
+               &rd_kafka_TopicCollection_destroy);
+    rd_kafka_DescribeTopics(client_, topics.get(), options.get(), queue.get());
+    const EventPointer event = wait_answer(queue.get(), "describe topic " + topic);
+
+    size_t count = 0;
+    const rd_kafka_TopicDescription_t** found = rd_kafka_DescribeTopics_result_topics(
+        rd_kafka_event_DescribeTopics_result(event.get()), &count);
+    if (count != 1) throw transient("kafka_unreachable", "describe topic " + topic + ": no answer");
+    if (const rd_kafka_error_t* error = rd_kafka_TopicDescription_error(found[0])) {
+        const rd_kafka_resp_err_t code = rd_kafka_error_code(error);
+        if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) return std::nullopt;
+        if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, "describe topic " + topic);
+    }
+    TopicFacts facts;
+    facts.topic_id = rd_kafka_Uuid_base64str(rd_kafka_TopicDescription_topic_id(found[0]));
+    size_t partition_count = 0;
+    const rd_kafka_TopicPartitionInfo_t** partitions =
+        rd_kafka_TopicDescription_partitions(found[0], &partition_count);
+    facts.partition_count = static_cast<int32_t>(partition_count);
+    if (partition_count > 0) {
+        size_t replicas = 0;
+        rd_kafka_TopicPartitionInfo_replicas(partitions[0], &replicas);
+        facts.replication = static_cast<int32_t>(replicas);
+    }
+    return facts;
+}
+
+std::optional<int32_t> Admin::partition_count(const std::string& topic) {
+    const std::unique_ptr<rd_kafka_topic_t, decltype(&rd_kafka_topic_destroy)> handle(
+        rd_kafka_topic_new(client_, topic.c_str(), nullptr), &rd_kafka_topic_destroy);
+    if (handle == nullptr) return std::nullopt;
+    const rd_kafka_metadata_t* raw = nullptr;
+    const rd_kafka_resp_err_t code =
+        rd_kafka_metadata(client_, /*all_topics=*/0, handle.get(), &raw, kRequestMilliseconds);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, "metadata of " + topic);
+    const std::unique_ptr<const rd_kafka_metadata_t, decltype(&rd_kafka_metadata_destroy)> metadata(
+        raw, &rd_kafka_metadata_destroy);
+    if (raw->topic_cnt != 1) return std::nullopt;
+    const rd_kafka_resp_err_t error = raw->topics[0].err;
+    if (error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+        error == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION) {
+        return std::nullopt;
+    }
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(error, "metadata of " + topic);
+    return raw->topics[0].partition_cnt;
+}
+
+std::map<std::string, std::string> Admin::topic_config(const std::string& topic) {
+    const Queue queue = make_queue(client_);
+    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+    const std::unique_ptr<rd_kafka_ConfigResource_t, decltype(&rd_kafka_ConfigResource_destroy)>
+        resource(rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str()),
+                 &rd_kafka_ConfigResource_destroy);
+    std::array<rd_kafka_ConfigResource_t*, 1> resources{resource.get()};
+    rd_kafka_DescribeConfigs(client_, resources.data(), resources.size(), options.get(),
+                             queue.get());
+    const EventPointer event = wait_answer(queue.get(), "configuration of " + topic);
+
+    size_t count = 0;
+    const rd_kafka_ConfigResource_t** found = rd_kafka_DescribeConfigs_result_resources(
+        rd_kafka_event_DescribeConfigs_result(event.get()), &count);
+    if (count != 1) throw transient("kafka_unreachable", "configuration of " + topic);
+    const rd_kafka_resp_err_t code = rd_kafka_ConfigResource_error(found[0]);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, "configuration of " + topic);
+
+    std::map<std::string, std::string> config;
+    size_t entry_count = 0;
+    const rd_kafka_ConfigEntry_t** entries =
+        rd_kafka_ConfigResource_configs(found[0], &entry_count);
+    for (size_t i = 0; i < entry_count; ++i) {
+        const char* value = rd_kafka_ConfigEntry_value(entries[i]);
+        config[rd_kafka_ConfigEntry_name(entries[i])] = value == nullptr ? "" : value;
+    }
+    return config;
+}
+
+bool Admin::create_topic(const TopicOptions& topic) {
+    const Queue queue = make_queue(client_);
+    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+    std::array<char, 512> text{};
+    const std::unique_ptr<rd_kafka_NewTopic_t, decltype(&rd_kafka_NewTopic_destroy)> wanted(
+        rd_kafka_NewTopic_new(topic.name.c_str(), topic.partition_count, topic.replication,
+                              text.data(), text.size()),
+        &rd_kafka_NewTopic_destroy);
+    if (wanted == nullptr) throw misconfigured("topic_invalid", topic.name + ": " + text.data());
+    for (const auto& [name, value] : topic.config) {
+        const rd_kafka_resp_err_t code =
+            rd_kafka_NewTopic_set_config(wanted.get(), name.c_str(), value.c_str());
+        if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, name);
+    }
+    std::array<rd_kafka_NewTopic_t*, 1> topics{wanted.get()};
+    rd_kafka_CreateTopics(client_, topics.data(), topics.size(), options.get(), queue.get());
+    const EventPointer event = wait_answer(queue.get(), "create topic " + topic.name);
+
+    size_t count = 0;
+    const rd_kafka_topic_result_t** results = rd_kafka_CreateTopics_result_topics(
+        rd_kafka_event_CreateTopics_result(event.get()), &count);
+    if (count != 1) throw transient("kafka_unreachable", "create topic " + topic.name);
+    const rd_kafka_resp_err_t code = rd_kafka_topic_result_error(results[0]);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) return true;
+    if (code == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) return false;
+    if (code == RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR) {
+        const char* said = rd_kafka_topic_result_error_string(results[0]);
+        throw misconfigured("kafka_replication",
+                            "create topic " + topic.name + ": " + (said ? said : "") +
+                                "; set kafka.replication to at most the number of brokers");
+    }
+    throw failure_of(code, "create topic " + topic.name);
+}
+
+int64_t Admin::high_watermark(const std::string& topic, int32_t partition) {
+    const auto all = high_watermarks(topic, partition + 1);
+    return all.at(partition);
+}
+
+std::map<int32_t, int64_t> Admin::high_watermarks(const std::string& topic,
+                                                  int32_t partition_count) {
+    const Queue queue = make_queue(client_);
+    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_LISTOFFSETS);
+    // Uncommitted on purpose: an open transaction must show (PROTOCOL 4.2).
+    rd_kafka_error_t* refused = rd_kafka_AdminOptions_set_isolation_level(
+        options.get(), RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED);
+    if (refused != nullptr) {
+        const std::string said = rd_kafka_error_string(refused);
+        rd_kafka_error_destroy(refused);
+        throw fatal("kafka_client", said);
+    }
+    const std::unique_ptr<rd_kafka_topic_partition_list_t,
+                          decltype(&rd_kafka_topic_partition_list_destroy)>
+        wanted(rd_kafka_topic_partition_list_new(partition_count),
+               &rd_kafka_topic_partition_list_destroy);
+    for (int32_t partition = 0; partition < partition_count; ++partition) {
+        rd_kafka_topic_partition_list_add(wanted.get(), topic.c_str(), partition)->offset =
+            RD_KAFKA_OFFSET_SPEC_LATEST;
+    }
+    rd_kafka_ListOffsets(client_, wanted.get(), options.get(), queue.get());
+    const EventPointer event = wait_answer(queue.get(), "offsets of " + topic);
+
+    std::map<int32_t, int64_t> offsets;
+    size_t count = 0;
+    const rd_kafka_ListOffsetsResultInfo_t** infos = rd_kafka_ListOffsets_result_infos(
+        rd_kafka_event_ListOffsets_result(event.get()), &count);
+    for (size_t i = 0; i < count; ++i) {
+        const rd_kafka_topic_partition_t* answer =
+            rd_kafka_ListOffsetsResultInfo_topic_partition(infos[i]);
+        if (answer->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            throw failure_of(answer->err, "offsets of " + topic);
+        }
+        offsets[answer->partition] = answer->offset;
+    }
+    return offsets;
+}
+
+}  // namespace millrace::kafka

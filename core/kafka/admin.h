@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/kafka/reaper.h"
+
+namespace millrace::kafka {
+
+struct TopicOptions {
+    std::string name;
+    int32_t partition_count = 1;
+    int16_t replication = 1;
+    std::map<std::string, std::string> config;
+};
+
+struct TopicFacts {
+    std::string topic_id;  // As librdkafka prints it: base64 of a uuid.
+    int32_t partition_count = 0;
+    int32_t replication = 0;
+};
+
+// The partition the Java client's default partitioner gives a key: murmur2, positive, modulo.
+int32_t partition_of(std::string_view key, int32_t partition_count);
+
+// Questions and orders to the cluster over any client of ours. Each call blocks at most 10 s
+// (`topic_facts` and `topic_config` two of them) and throws kTransient when no broker answers.
+class Admin {
+  public:
+    explicit Admin(rd_kafka_t* client) : client_(client) {}
+
+    std::string cluster_id();
+    // Nothing when the broker says that there is no such topic.
+    std::optional<TopicFacts> topic_facts(const std::string& topic);
+    // Partitions of the topic by the client's metadata: quicker than topic_facts.
+    std::optional<int32_t> partition_count(const std::string& topic);
+    std::map<std::string, std::string> topic_config(const std::string& topic);
+    // False when it exists already.
+    bool create_topic(const TopicOptions& options);
+    // The next offset of the partition, transactions still open included.
+    int64_t high_watermark(const std::string& topic, int32_t partition);
+    std::map<int32_t, int64_t> high_watermarks(const std::string& topic, int32_t partition_count);
+
+  private:
+    rd_kafka_t* client_;
+};
+
+}  // namespace millrace::kafka

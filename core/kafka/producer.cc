@@ -1,0 +1,203 @@
+#include "core/kafka/producer.h"
+
+#include <array>
+
+namespace millrace::kafka {
+
+namespace {
+
+using ErrorPointer = std::unique_ptr<rd_kafka_error_t, decltype(&rd_kafka_error_destroy)>;
+
+// Settling decides what a code can't, so retriable, abortable and fatal are all one: unknown.
+void throw_if(rd_kafka_error_t* raw, const char* what) {
+    if (raw == nullptr) return;
+    const ErrorPointer error(raw, &rd_kafka_error_destroy);
+    const std::string detail = std::string(what) + ": " + rd_kafka_error_string(raw) + " (" +
+                               rd_kafka_error_name(raw) + ")";
+    switch (static_cast<int>(rd_kafka_error_code(raw))) {
+        case RD_KAFKA_RESP_ERR__FENCED:
+        case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
+        case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
+            throw lost("kafka_fenced", detail);
+        case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+        case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+        case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+            throw unknown("kafka_not_authorised", detail);
+        default:
+            throw unknown("kafka_transaction", detail);
+    }
+}
+
+Properties fixed_properties(const std::string& transactional_id) {
+    const auto timeout = std::chrono::milliseconds(kTransactionTimeout).count();
+    return {
+        {"transactional.id", transactional_id},
+        {"transaction.timeout.ms", std::to_string(timeout)},
+        {"enable.idempotence", "true"},
+        {"acks", "all"},
+    };
+}
+
+// What a user may set otherwise.
+ClientOptions with_defaults(ClientOptions options) {
+    for (const auto& [name, value] : Properties{
+             {"linger.ms", "0"},
+             {"batch.num.messages", "10000"},
+             {"queue.buffering.max.messages", "1000000"},
+             {"queue.buffering.max.kbytes", "1048576"},
+             {"compression.codec", "lz4"},
+             // The topic's own limit decides what is too large, not the client's default.
+             {"message.max.bytes", "67108864"},
+         }) {
+        options.properties.emplace(name, value);
+    }
+    return options;
+}
+
+}  // namespace
+
+Producer::Producer(const ClientOptions& options, const std::string& transactional_id,
+                   Reaper& reaper)
+    : state_(std::make_shared<State>()), client_(nullptr, Bury{&reaper, state_}) {
+    Conf conf = make_conf(with_defaults(options), fixed_properties(transactional_id));
+    RequestCounts::intercept(conf.get(), state_->counts);
+    // Without a delivery report callback each commit waits in slices of 10 ms.
+    rd_kafka_conf_set_dr_msg_cb(conf.get(), on_delivery);
+    rd_kafka_conf_set_opaque(conf.get(), state_.get());
+    client_.reset(make_client(RD_KAFKA_PRODUCER, std::move(conf)));
+}
+
+Producer::~Producer() {
+    for (const auto& [name, topic] : topics_) rd_kafka_topic_destroy(topic);
+}
+
+void Producer::init(std::chrono::milliseconds timeout) {
+    throw_if(rd_kafka_init_transactions(client_.get(), static_cast<int>(timeout.count())),
+             "init_transactions");
+}
+
+void Producer::warm_up(const std::vector<std::string>& topics) {
+    for (const std::string& topic : topics) {
+        const rd_kafka_metadata_t* metadata = nullptr;
+        const rd_kafka_resp_err_t code =
+            rd_kafka_metadata(client_.get(), /*all_topics=*/0, topic_handle(topic), &metadata, 5000);
+        if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, "metadata of " + topic);
+        rd_kafka_metadata_destroy(metadata);
+    }
+}
+
+void Producer::begin() {
+    state_->delivery_error.reset();
+    throw_if(rd_kafka_begin_transaction(client_.get()), "begin_transaction");
+    ++transaction_count_;
+}
+
+void Producer::produce(const Record& record) {
+    std::array<rd_kafka_vu_t, 7> fields{};
+    size_t count = 0;
+    const auto add = [&](rd_kafka_vtype_t type) -> rd_kafka_vu_t& {
+        fields[count].vtype = type;
+        return fields[count++];
+    };
+    add(RD_KAFKA_VTYPE_RKT).u.rkt = topic_handle(record.topic);
+    add(RD_KAFKA_VTYPE_PARTITION).u.i32 = record.partition;
+    add(RD_KAFKA_VTYPE_MSGFLAGS).u.i = RD_KAFKA_MSG_F_COPY;
+    add(RD_KAFKA_VTYPE_TIMESTAMP).u.i64 = record.timestamp.count();
+    // librdkafka takes the bytes as not its own to change; its interface only lacks the const. An
+    // empty value is not a null one, so it needs an address.
+    const auto memory = [](std::string_view bytes) -> void* {
+        return const_cast<char*>(bytes.data() != nullptr ? bytes.data() : "");
+    };
+    if (record.key) {
+        auto& field = add(RD_KAFKA_VTYPE_KEY);
+        field.u.mem.ptr = memory(*record.key);
+        field.u.mem.size = record.key->size();
+    }
+    if (record.value) {
+        auto& field = add(RD_KAFKA_VTYPE_VALUE);
+        field.u.mem.ptr = memory(*record.value);
+        field.u.mem.size = record.value->size();
+    }
+    if (record.headers != nullptr) add(RD_KAFKA_VTYPE_HEADERS).u.headers = record.headers;
+
+    rd_kafka_error_t* error = rd_kafka_produceva(client_.get(), fields.data(), count);
+    if (error == nullptr) return;
+    if (record.headers != nullptr) rd_kafka_headers_destroy(record.headers);
+    const rd_kafka_resp_err_t code = rd_kafka_error_code(error);
+    if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
+        rd_kafka_error_destroy(error);
+        throw poison("task_too_large", "a record for " + std::string(record.topic) +
+                                           " is larger than message.max.bytes");
+    }
+    throw_if(error, "produce");
+}
+
+void Producer::flush() {
+    const auto limit = std::chrono::milliseconds(kTransactionTimeout) * 2;
+    const rd_kafka_resp_err_t code =
+        rd_kafka_flush(client_.get(), static_cast<int>(limit.count()));
+    throw_if_refused();
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        throw unknown("kafka_transaction", std::string("flush: ") + rd_kafka_err2str(code));
+    }
+}
+
+void Producer::commit() {
+    rd_kafka_error_t* error = rd_kafka_commit_transaction(client_.get(), -1);
+    if (error != nullptr && state_->delivery_error) {
+        rd_kafka_error_destroy(error);
+        throw_if_refused();
+    }
+    throw_if(error, "commit_transaction");
+}
+
+bool Producer::is_tainted() const {
+    return state_->counts.has_trouble() || state_->counts.end_txn_sent() != transaction_count_;
+}
+
+void Producer::on_delivery(rd_kafka_t* /*client*/, const rd_kafka_message_t* message,
+                           void* opaque) noexcept {
+    State& state = *static_cast<State*>(opaque);
+    if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) return;
+    // Records that failed only because another one did are purged; the cause came first.
+    if (state.delivery_error) return;
+    state.delivery_error = DeliveryError{message->err, rd_kafka_topic_name(message->rkt),
+                                         message->partition};
+}
+
+rd_kafka_topic_t* Producer::topic_handle(std::string_view topic) {
+    if (const auto known = topics_.find(topic); known != topics_.end()) return known->second;
+    const std::string name(topic);
+    rd_kafka_topic_t* handle = rd_kafka_topic_new(client_.get(), name.c_str(), nullptr);
+    if (handle == nullptr) {
+        throw poison("topic_invalid", "'" + name + "' can't be the name of a topic");
+    }
+    topics_.emplace(name, handle);
+    return handle;
+}
+
+void Producer::throw_if_refused() const {
+    if (!state_->delivery_error) return;
+    const DeliveryError& error = *state_->delivery_error;
+    const std::string detail = error.topic + "-" + std::to_string(error.partition) + ": " +
+                               rd_kafka_err2str(error.code) + " (" +
+                               rd_kafka_err2name(error.code) + ")";
+    switch (static_cast<int>(error.code)) {
+        case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+        case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
+            throw poison("task_too_large", detail);
+        case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+        case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+        case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+            throw poison("topic_missing", detail);
+        case RD_KAFKA_RESP_ERR__FENCED:
+        case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
+            throw lost("kafka_fenced", detail);
+        case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+            throw unknown("kafka_not_authorised", detail);
+        default:
+            throw unknown("kafka_delivery", detail);
+    }
+}
+
+}  // namespace millrace::kafka

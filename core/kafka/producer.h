@@ -1,0 +1,88 @@
+#pragma once
+
+#include <librdkafka/rdkafka.h>
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/kafka/client.h"
+#include "core/kafka/reaper.h"
+#include "core/kafka/request_counts.h"
+
+namespace millrace::kafka {
+
+// An open transaction holds back every read_committed reader of its partitions, so it is short.
+constexpr std::chrono::seconds kTransactionTimeout{15};
+
+struct Record {
+    std::string_view topic;
+    int32_t partition = 0;
+    std::optional<std::string_view> key;
+    std::optional<std::string_view> value;
+    std::chrono::milliseconds timestamp{0};  // 0: now.
+    rd_kafka_headers_t* headers = nullptr;   // Ownership passes to produce().
+};
+
+// A record that the broker refused for what it is.
+struct DeliveryError {
+    rd_kafka_resp_err_t code;
+    std::string topic;
+    int32_t partition;
+};
+
+// One transactional id. Not thread-safe: one loop. Begin, produce, ledger record, commit; after any
+// Failure only destruction is allowed, which is quick (the reaper does the rest). Blocks at most
+// kTransactionTimeout plus the time of one request. Fenced is kLost `kafka_fenced`, everything else
+// that is not a clean end is kUnknown (PROTOCOL 3.7).
+class Producer {
+  public:
+    Producer(const ClientOptions& options, const std::string& transactional_id, Reaper& reaper);
+    ~Producer();
+
+    // Fences the predecessor and ends its open transaction (PROTOCOL 4.2).
+    void init(std::chrono::milliseconds timeout);
+    // Makes the client know the topics, so that its first transaction does not wait a second.
+    void warm_up(const std::vector<std::string>& topics);
+
+    void begin();
+    // Copies the record. Throws kPoison `task_too_large` when librdkafka refuses its size.
+    void produce(const Record& record);
+    // Waits for the delivery reports of all that was produced.
+    void flush();
+    void commit();
+
+    // What the broker refused in this transaction, if flush() or commit() threw because of it.
+    const std::optional<DeliveryError>& delivery_error() const {
+        return state_->delivery_error;
+    }
+    // True if a request of the last transaction failed or was sent once more than needed, though
+    // its end was clean: this producer must not be used again (PROTOCOL 3.7).
+    bool is_tainted() const;
+
+    rd_kafka_t* raw() const { return client_.get(); }
+
+  private:
+    // What callbacks write; lives as long as the client, which the reaper destroys later.
+    struct State {
+        RequestCounts counts;
+        std::optional<DeliveryError> delivery_error;
+    };
+
+    static void on_delivery(rd_kafka_t* client, const rd_kafka_message_t* message,
+                            void* opaque) noexcept;
+    rd_kafka_topic_t* topic_handle(std::string_view topic);
+    void throw_if_refused() const;
+
+    std::shared_ptr<State> state_;
+    Client client_;
+    std::map<std::string, rd_kafka_topic_t*, std::less<>> topics_;
+    int64_t transaction_count_ = 0;
+};
+
+}  // namespace millrace::kafka
