@@ -48,7 +48,7 @@ stop_ticker() {
 
 # Holds the checkout against another deploy/dev until this process and all it started are gone. The
 # compilers and package tools inherit the lock on purpose: if this script is killed, the next run
-# waits for what it left running. Servers and tests must not inherit it (without_lock).
+# waits for what it left running. Servers and tests must not inherit it.
 lock_checkout() {
     mkdir -p "$build"
     exec 9> "$build/lock"
