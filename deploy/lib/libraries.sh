@@ -26,17 +26,17 @@ build_library() {
     [[ ! -e $stamp ]] || return 0
     [[ $deps == "$build/deps" ]] || fail "MILLRACE_DEPS lacks $name $version: run 'deploy/dev build' there"
     step "$name $version: source" "$name-source" fetch_source "$name" "$version"
-    step "$name $version: build" "$name-build" compile_library "$name" "$@"
-    touch "$stamp"
+    step "$name $version: build" "$name-build" compile_library "$name" "$stamp" "$@"
 }
 
 compile_library() {
-    local name=$1
-    shift
+    local name=$1 stamp=$2
+    shift 2
     cmake -G Ninja -S "$build/source/$name" -B "$build/source/$name-build" --fresh \
         -DCMAKE_BUILD_TYPE=RelWithDebInfo "-DCMAKE_INSTALL_PREFIX=$deps" -DCMAKE_INSTALL_LIBDIR=lib "$@"
     cmake --build "$build/source/$name-build"
     cmake --install "$build/source/$name-build"
+    touch "$stamp"
     rm -rf "$build/source"
 }
 

@@ -28,7 +28,7 @@ run_daemon() {
 # Pid and start time.
 identity() {
     local stat
-    stat=$(< "/proc/$1/stat")
+    read -r stat < "/proc/$1/stat"
     set -- "$1" ${stat##*) }
     echo "$1 ${21}"
 }
@@ -37,31 +37,36 @@ identity() {
 living() {
     local pid started stat
     [[ -r $1 ]] && read -r pid started < "$1" || return 1
-    { stat=$(< "/proc/$pid/stat"); } 2> /dev/null || return 1
+    read -r stat 2> /dev/null < "/proc/$pid/stat" || return 1
     set -- ${stat##*) }
     # Where nobody reaps orphans, the dead stay as zombies.
     [[ ${20} == "$started" && $1 != Z ]] && echo "$pid"
 }
 
-# Pids whose field (parent or session) of /proc/PID/stat is VALUE.
-processes_by() {
-    local position=$1 value=$2 file stat fields
-    case $position in
-        parent) position=1 ;;
-        session) position=3 ;;
-    esac
+children_of() {
+    local file stat fields
     for file in /proc/[0-9]*/stat; do
-        { read -r stat < "$file"; } 2> /dev/null || continue
+        read -r stat 2> /dev/null < "$file" || continue
         fields=(${stat##*) })
-        [[ ${fields[position]} != "$value" || ${fields[0]} == Z ]] || echo "${stat%% *}"
+        [[ ${fields[1]:-} != "$1" || ${fields[0]} == Z ]] || echo "${stat%% *}"
+    done
+}
+
+# Ends every process that was started with VARIABLE=VALUE in its environment, also those that left
+# their parent or their session.
+end_processes_with() {
+    local pids
+    while pids=($(grep -lszFx "$1" /proc/[0-9]*/environ | cut -d / -f 3)); ((${#pids[@]} > 0)); do
+        kill -KILL "${pids[@]}" 2> /dev/null || true
+        await_end "${pids[@]}"
     done
 }
 
 # Returns once none of the pids is left. They were signalled, so that takes no time.
 await_end() {
-    local pid state
+    local pid stat
     for pid in "$@"; do
-        while { state=$(< "/proc/$pid/stat"); } 2> /dev/null && [[ ${state##*) } != Z* ]]; do
+        while read -r stat 2> /dev/null < "/proc/$pid/stat" && [[ ${stat##*) } != Z* ]]; do
             sleep 0.01
         done
     done

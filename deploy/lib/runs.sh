@@ -56,56 +56,46 @@ run_tests() {
     begin_run test
     start_servers "$run"
     unlock_checkout
-    . "$run/env"
     mkdir "$run/tmp"
-    # A session of its own: whatever a test leaves behind can be found by it. A command in the
-    # background ignores SIGINT, and so would the tests.
-    TMPDIR=$run/tmp env --default-signal=INT,QUIT setsid setpriv --pdeathsig TERM \
-        ctest --preset release "$@" &
-    session=$!
-    wait "$session" || status=$?
-    ((status == 0)) && passed=yes
+    # A signal must reach `wait`, so ctest is in the background, where SIGINT would be ignored by all
+    # that it starts.
+    (
+        . "$run/env"
+        TMPDIR=$run/tmp exec env --default-signal=INT,QUIT setpriv --pdeathsig TERM \
+            ctest --preset release "$@"
+    ) &
+    wait $! || status=$?
+    ((status != 0)) || passed=yes
     exit "$status"
 }
 
 # begin_run NAME makes the folder `run`, and sees to it that nothing outlives this script.
 begin_run() {
     run=$build/servers/$1-$$
-    session="" passed=""
+    passed=""
     end_dead_runs
     mkdir -p "$run"
     identity $$ > "$run/owner"
-    trap end_run EXIT
+    trap 'trap "" HUP INT TERM; end_run "$run"; [[ -z $passed ]] || rm -rf "$run"' EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
     trap 'exit 143' TERM
 }
 
-# A failed run's logs and data stay until the next run.
-end_run() {
-    trap '' HUP INT TERM
-    [[ -z $session ]] || end_session "$session"
-    kill_server "$run/kafka"
-    kill_server "$run/pg"
-    [[ -z $passed ]] || rm -rf "$run"
-}
-
-end_session() {
-    local pids
-    pids=($(processes_by session "$1"))
-    ((${#pids[@]} == 0)) && return
-    kill -KILL "${pids[@]}" 2> /dev/null || true
-    await_end "${pids[@]}"
-}
-
-# Servers of runs that were killed themselves.
+# Runs whose script was killed. A failed run's logs and data stay until here, too.
 end_dead_runs() {
     local folder
-    for folder in "$build"/servers/*-*/; do
-        [[ -d $folder ]] || continue
-        living "$folder/owner" > /dev/null && continue
-        kill_server "$folder/kafka"
-        kill_server "$folder/pg"
-        rm -rf "$folder"
+    for folder in "$build"/servers/*-*; do
+        if [[ -d $folder ]] && ! living "$folder/owner" > /dev/null; then
+            end_run "$folder"
+            rm -rf "$folder"
+        fi
     done
+}
+
+# What a test left running is known by its environment.
+end_run() {
+    end_processes_with "MILLRACE_TEST_PG_CTL=$1/control-pg" 2> /dev/null
+    kill_server "$1/kafka"
+    kill_server "$1/pg"
 }

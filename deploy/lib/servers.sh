@@ -46,7 +46,7 @@ kill_server() {
     local pid pids
     pid=$(living "$1/pid") || return 0
     kill -STOP "$pid"
-    pids=("$pid" $(processes_by parent "$pid"))
+    pids=("$pid" $(children_of "$pid"))
     kill -KILL "${pids[@]}" 2> /dev/null || true
     await_end "${pids[@]}"
     # Its pid is as good as taken while nobody has reaped it, and the next postmaster would refuse.
@@ -57,7 +57,7 @@ signal_server() {
     local pid
     pid=$(living "$2/pid") || fail "not running: $2"
     kill "-$1" "$pid"
-    kill "-$1" $(processes_by parent "$pid") 2> /dev/null || true
+    kill "-$1" $(children_of "$pid") 2> /dev/null || true
 }
 
 # Below the range the kernel takes clients' ports from: a client that tries to reach a server which is
