@@ -46,6 +46,8 @@ become_root_by() {
 }
 
 apt_install() {
+    # What an install that was killed left half done.
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive dpkg --force-confold --configure -a
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends \
         -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold install "$@"
 }
