@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <random>
 
 namespace millrace {
@@ -16,8 +17,8 @@ class Backoff {
 
     std::chrono::milliseconds next() {
         const int doublings = std::min(try_count_++, 20);
-        const auto limit = std::min(longest_, first_ * (1LL << doublings));
-        std::uniform_int_distribution<long long> pick(1, std::max<long long>(1, limit.count()));
+        const auto limit = std::min(longest_, first_ * (int64_t{1} << doublings));
+        std::uniform_int_distribution<int64_t> pick(1, std::max<int64_t>(1, limit.count()));
         return std::chrono::milliseconds(pick(random_));
     }
 

@@ -116,8 +116,8 @@ Params& Params::text(std::string_view value) {
     return own(static_cast<unsigned>(Type::kText), value);
 }
 
-Params& Params::text(const std::optional<std::string>& value) {
-    return value ? text(std::string_view(*value)) : null(Type::kText);
+Params& Params::optional_text(const std::optional<std::string>& value) {
+    return value ? text(*value) : null(Type::kText);
 }
 
 Params& Params::bytea(std::string_view value) {

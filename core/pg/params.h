@@ -69,7 +69,7 @@ class Params {
   public:
     Params& null(Type type);
     Params& text(std::string_view value);
-    Params& text(const std::optional<std::string>& value);
+    Params& optional_text(const std::optional<std::string>& value);
     Params& bytea(std::string_view value);
     Params& boolean(bool value);
     Params& int2(int16_t value);
