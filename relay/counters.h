@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/pg/session.h"
+#include "schema/ledger_record.h"
+
+namespace millrace {
+
+// The source of millrace-seq: n of each (topic, partition) a publisher wrote to, contiguous from 1
+// within a generation. Not thread-safe: one per publisher thread. All SQL on relay_counters.
+class Counters {
+  public:
+    // Reads what is stored; at each settle (PROTOCOL 4.5).
+    void load(pg::Session& session, int16_t publisher, int32_t generation);
+    // The next n, for the transaction in progress.
+    int64_t next(std::string_view topic, int32_t partition);
+    // Those the transaction in progress touched, with their newest n.
+    std::vector<SequenceCounter> touched() const;
+    // Queues the statement that stores them, in the claim's own transaction.
+    void queue_store(pg::Pipeline& pipeline) const;
+    // The transaction committed; otherwise load() again.
+    void committed() { touched_.clear(); }
+
+    // Stores what a ledger record says, for a redo, in the caller's transaction.
+    static void restore(pg::Session& session, int16_t publisher, int32_t generation,
+                        const std::vector<SequenceCounter>& counters);
+
+    // Names of the topics this publisher wrote to.
+    std::vector<std::string> topics() const;
+
+  private:
+    using Partition = std::pair<std::string, int32_t>;
+    struct Less {
+        using is_transparent = void;
+        template <typename A, typename B>
+        bool operator()(const A& a, const B& b) const {
+            if (a.second != b.second) return a.second < b.second;
+            return std::string_view(a.first) < std::string_view(b.first);
+        }
+    };
+
+    int16_t publisher_ = -1;
+    int32_t generation_ = 1;
+    std::map<Partition, int64_t, Less> counters_;
+    std::map<Partition, int64_t, Less> touched_;
+};
+
+}  // namespace millrace

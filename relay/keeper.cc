@@ -1,0 +1,170 @@
+#include "relay/keeper.h"
+
+#include "core/backoff.h"
+#include "core/crash_point.h"
+#include "core/log.h"
+#include "core/stop.h"
+#include "relay/settler.h"
+
+namespace millrace {
+
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr milliseconds kRoundEvery{100};
+constexpr seconds kKafkaFresh{2};
+constexpr seconds kSettleLimit{10};
+constexpr seconds kNotAgain{10};
+constexpr seconds kLockedLimit{2};
+constexpr seconds kPingEvery{1};
+constexpr seconds kSampleEvery{5};
+
+// The oldest by id of each lane stands in for the oldest of all: counting stops at 100000.
+constexpr std::string_view kBacklog = R"(
+    SELECT (SELECT count(*) FROM (SELECT FROM millrace.pending_tasks LIMIT 100000) some),
+           coalesce((SELECT extract(epoch FROM clock_timestamp() - min(o.created_at))::bigint
+                     FROM millrace.relay_lanes l,
+                          LATERAL (SELECT created_at FROM millrace.pending_tasks t
+                                   WHERE t.lane = l.lane ORDER BY id LIMIT 1) o), 0))";
+constexpr std::string_view kHalted = R"(
+    SELECT true, split_part(halted, ':', 1), count(*)
+    FROM millrace.relay_lanes WHERE halted IS NOT NULL GROUP BY 2
+    UNION ALL
+    SELECT false, halted, count(*)
+    FROM millrace.relay_publishers WHERE halted IS NOT NULL GROUP BY 2)";
+
+}  // namespace
+
+Keeper::Keeper(PublisherOptions options, RelayShared shared, PublisherWatch& watch)
+    : options_(std::move(options)), shared_(shared), watch_(watch) {
+    options_.session.settings = Outbox::session_settings();
+    options_.session.application_name += " keeper";
+}
+
+void Keeper::run(std::stop_token stop) {
+    Backoff backoff(milliseconds(100), seconds(2));
+    while (!stop.stop_requested()) {
+        try {
+            keep(stop);
+        } catch (const Failure& failure) {
+            if (failure.kind() == FailureKind::kFatal) throw;
+            shared_.metrics.failure(failure.reason());
+            log(LogLevel::kWarn, "keeper", "keeper interrupted",
+                {{"reason", failure.reason()}, {"detail", failure.detail()}});
+            wait_for(stop, backoff.next());
+        }
+    }
+}
+
+void Keeper::keep(std::stop_token stop) {
+    pg::Session session(options_.session);
+    while (wait_for(stop, kRoundEvery)) {
+        watch_.note_progress();
+        ping_kafka();
+        keep_round(session);
+        sample(session);
+    }
+}
+
+void Keeper::keep_round(pg::Session& session) {
+    const std::optional<Uuid> instance = shared_.lease.instance();
+    // A process that is cut off from Kafka could only take and fail.
+    if (!instance || shared_.lease.kafka_silence() > kKafkaFresh) return;
+    for (const FreePublisher& free : Publishers(session).find_free(std::nullopt)) {
+        if (!free.has_lanes) continue;
+        if (const auto wait = not_before_.find(free.number);
+            wait != not_before_.end() && Clock::now() < wait->second) {
+            continue;
+        }
+        take_over(session, free);
+    }
+}
+
+void Keeper::take_over(pg::Session& session, const FreePublisher& free) {
+    Publishers publishers(session);
+    auto taken = publishers.take(free, *shared_.lease.instance(), session.backend_pid(),
+                                 session.backend_started());
+    if (!taken) {
+        free_locked_row(session, free);
+        return;
+    }
+    locked_since_.clear();
+    const Clock::time_point begin = Clock::now();
+    // A producer pair of its own for the dead publisher's ids; it goes when the settle has ended.
+    ProducerPair producers(options_.kafka, shared_.installation, shared_.reaper);
+    try {
+        producers.init(taken->number, {}, kSettleLimit);
+        Settler settler(session, shared_.installation, shared_.ledger, shared_.ledger_topic_id,
+                        shared_.metrics);
+        settler.settle(*taken, kSettleLimit, [&](Publishers& locked) {
+            // In the transaction that ends the settle: later it could hit the number's next owner.
+            locked.free_all_lanes(taken->number);
+            locked.release(*taken);
+            locked.bump_version(taken->number);
+            MILLRACE_CRASH_POINT("relay.keeper_settled");
+        });
+    } catch (const Failure& failure) {
+        if (failure.kind() == FailureKind::kFatal || session.is_broken()) throw;
+        session.rollback();
+        // Its lanes stay with it until somebody can settle it.
+        publishers.release(*taken);
+        not_before_[free.number] = Clock::now() + kNotAgain;
+        throw;
+    }
+    shared_.lease.note_kafka_answer();
+    shared_.metrics.takeover("keeper");
+    log(LogLevel::kInfo, "keeper", "settled a dead relay's publisher",
+        {{"publisher", free.number},
+         {"epoch", taken->epoch},
+         {"duration_ms",
+          std::chrono::duration_cast<milliseconds>(Clock::now() - begin).count()}});
+}
+
+// A client that was stopped while a large result was on its way leaves its backend in ClientWrite,
+// where no time-out of PostgreSQL fires: end exactly that session (PROTOCOL 2.4).
+void Keeper::free_locked_row(pg::Session& session, const FreePublisher& free) {
+    const auto [since, is_new] =
+        locked_since_.try_emplace({free.number, free.epoch}, Clock::now());
+    if (is_new || Clock::now() - since->second < kLockedLimit) return;
+    locked_since_.erase(since);
+    if (!Publishers(session).terminate(free.pid, free.started)) return;
+    shared_.metrics.backends_terminated.Increment();
+    log(LogLevel::kWarn, "keeper", "ended the session of a dead relay",
+        {{"publisher", free.number}, {"pid", free.pid}});
+}
+
+void Keeper::ping_kafka() {
+    if (Clock::now() < next_ping_) return;
+    next_ping_ = Clock::now() + kPingEvery;
+    try {
+        shared_.ledger.ping();
+        shared_.lease.note_kafka_answer();
+        shared_.metrics.kafka_up.Set(1);
+    } catch (const Failure& failure) {
+        shared_.metrics.kafka_up.Set(0);
+        log(LogLevel::kWarn, "keeper", "Kafka does not answer",
+            {{"reason", failure.reason()}, {"detail", failure.detail()}});
+    }
+}
+
+void Keeper::sample(pg::Session& session) {
+    if (Clock::now() < next_sample_) return;
+    next_sample_ = Clock::now() + kSampleEvery;
+    const pg::Result backlog = session.execute(kBacklog);
+    shared_.metrics.backlog_tasks.Set(static_cast<double>(backlog.integer(0, 0)));
+    shared_.metrics.oldest_task_age_seconds.Set(static_cast<double>(backlog.integer(0, 1)));
+
+    std::map<std::string, int> lanes;
+    std::map<std::string, int> publishers;
+    const pg::Result halted = session.execute(kHalted);
+    for (int i = 0; i < halted.row_count(); ++i) {
+        auto& by_reason = halted.boolean(i, 0) ? lanes : publishers;
+        by_reason[halted.text(i, 1)] = static_cast<int>(halted.integer(i, 2));
+    }
+    shared_.metrics.set_halted_lanes(lanes);
+    shared_.metrics.set_halted_publishers(publishers);
+}
+
+}  // namespace millrace

@@ -1,0 +1,214 @@
+#include "relay/ledger_reader.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "core/kafka/admin.h"
+#include "core/log.h"
+#include "relay/publishers.h"
+
+namespace millrace {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Message = std::unique_ptr<rd_kafka_message_t, decltype(&rd_kafka_message_destroy)>;
+using Partitions = std::unique_ptr<rd_kafka_topic_partition_list_t,
+                                   decltype(&rd_kafka_topic_partition_list_destroy)>;
+
+// A transaction is a record and a marker, so eight offsets hold the newest few.
+constexpr int64_t kFirstStep = 8;
+
+int milliseconds_left(Clock::time_point deadline) {
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    return static_cast<int>(std::max<long long>(0, left));
+}
+
+kafka::Properties fixed_properties() {
+    return {
+        {"group.id", "millrace-ledger"},  // Required by librdkafka; no group is ever joined.
+        {"isolation.level", "read_committed"},
+        {"enable.auto.commit", "false"},
+        {"enable.auto.offset.store", "false"},
+        {"enable.partition.eof", "true"},
+        {"auto.offset.reset", "error"},
+        {"check.crcs", "true"},
+        {"fetch.wait.max.ms", "20"},
+        {"fetch.queue.backoff.ms", "2"},
+    };
+}
+
+}  // namespace
+
+LedgerReader::LedgerReader(const kafka::ClientOptions& options, std::string topic,
+                           Uuid installation, kafka::Reaper& reaper)
+    : topic_(std::move(topic)),
+      installation_(installation),
+      client_(kafka::make_client(RD_KAFKA_CONSUMER, kafka::make_conf(options, fixed_properties())),
+              kafka::Bury{&reaper, nullptr}) {
+    rd_kafka_poll_set_consumer(client_.get());
+}
+
+std::optional<LedgerRecord> LedgerReader::newest(int16_t publisher,
+                                                 std::chrono::milliseconds limit) {
+    const std::lock_guard lock(mutex_);
+    const Deadline deadline = Clock::now() + limit;
+    const int64_t high_watermark = kafka::Admin(client_.get()).high_watermark(topic_, publisher);
+    return newest_of(publisher, high_watermark, deadline);
+}
+
+LedgerReader::Others LedgerReader::others(int16_t except, std::chrono::milliseconds limit) {
+    const std::lock_guard lock(mutex_);
+    const Deadline deadline = Clock::now() + limit;
+    const auto watermarks =
+        kafka::Admin(client_.get()).high_watermarks(topic_, kPublisherCount);
+    Others others;
+    for (const auto& [partition, high_watermark] : watermarks) {
+        if (partition == except || high_watermark == 0) continue;
+        const auto publisher = static_cast<int16_t>(partition);
+        // Its publisher may be in the middle of a transaction, which is no concern of this look: what
+        // is committed counts.
+        int64_t step = kFirstStep;
+        for (;;) {
+            const int64_t from = std::max<int64_t>(0, high_watermark - step);
+            const Tail tail = read(partition, from, /*high_watermark=*/-1, deadline);
+            if (const auto record = last_in(tail, publisher)) {
+                others.newest.emplace(publisher, *record);
+                break;
+            }
+            if (!tail.is_complete) {
+                ++others.unread;
+                log(LogLevel::kWarn, "relay", "ledger partition not read in time",
+                    {{"publisher", publisher}});
+                break;
+            }
+            if (from == 0) break;
+            step *= 16;
+        }
+    }
+    return others;
+}
+
+std::vector<LedgerRecord> LedgerReader::after(int16_t publisher, int64_t seq,
+                                              std::chrono::milliseconds limit) {
+    const std::lock_guard lock(mutex_);
+    const Deadline deadline = Clock::now() + limit;
+    const int64_t high_watermark = kafka::Admin(client_.get()).high_watermark(topic_, publisher);
+    const Tail tail =
+        read(publisher, low_watermark(publisher, deadline), high_watermark, deadline);
+    if (!tail.is_complete) throw transient("ledger_unread", "the ledger could not be read in time");
+    std::vector<LedgerRecord> records;
+    for (const auto& [key, value] : tail.records) {
+        if (key != ledger_key(publisher)) continue;
+        LedgerRecord record = checked(value);
+        if (record.seq > seq) records.push_back(std::move(record));
+    }
+    return records;
+}
+
+std::optional<ClaimRecord> LedgerReader::claim(std::chrono::milliseconds limit) {
+    const std::lock_guard lock(mutex_);
+    const Deadline deadline = Clock::now() + limit;
+    const int64_t high_watermark = kafka::Admin(client_.get()).high_watermark(topic_, 0);
+    // The claim is the oldest record of partition 0, and compaction keeps it; but a partition that is
+    // read whole proves that there is none.
+    const Tail tail = read(0, low_watermark(0, deadline), high_watermark, deadline);
+    std::optional<ClaimRecord> newest;
+    for (const auto& [key, value] : tail.records) {
+        if (key == kClaimKey) newest = decode_claim_record(value);
+    }
+    if (!newest && !tail.is_complete) {
+        throw transient("ledger_unread", "the ledger could not be read in time");
+    }
+    return newest;
+}
+
+void LedgerReader::ping() {
+    const std::lock_guard lock(mutex_);
+    kafka::Admin(client_.get()).high_watermark(topic_, 0);
+    // Serves the client's log lines; nothing is assigned, so there is no message.
+    const Message none(rd_kafka_consumer_poll(client_.get(), 0), &rd_kafka_message_destroy);
+}
+
+std::optional<LedgerRecord> LedgerReader::newest_of(int16_t publisher, int64_t high_watermark,
+                                                    Deadline deadline) {
+    if (high_watermark == 0) return std::nullopt;
+    for (int64_t step = kFirstStep;; step *= 16) {
+        const int64_t from = std::max<int64_t>(0, high_watermark - step);
+        const Tail tail = read(publisher, from, high_watermark, deadline);
+        if (!tail.is_complete) {
+            throw transient("ledger_open_transaction",
+                            "publisher " + std::to_string(publisher) +
+                                ": a transaction is open in its ledger partition, or the broker "
+                                "does not answer");
+        }
+        if (auto record = last_in(tail, publisher)) return record;
+        if (from == 0) return std::nullopt;
+    }
+}
+
+// Reads from `from`, or from the log's start if that is later, until the end of what is committed
+// and, unless negative, until `high_watermark`.
+LedgerReader::Tail LedgerReader::read(int32_t partition, int64_t from, int64_t high_watermark,
+                                      Deadline deadline) {
+    const Partitions assignment(rd_kafka_topic_partition_list_new(1),
+                                &rd_kafka_topic_partition_list_destroy);
+    rd_kafka_topic_partition_list_add(assignment.get(), topic_.c_str(), partition)->offset = from;
+    rd_kafka_resp_err_t code = rd_kafka_assign(client_.get(), assignment.get());
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw kafka::failure_of(code, "assign the ledger");
+
+    Tail tail;
+    while (!tail.is_complete && Clock::now() < deadline) {
+        const Message message(
+            rd_kafka_consumer_poll(client_.get(), std::min(100, milliseconds_left(deadline))),
+            &rd_kafka_message_destroy);
+        if (message == nullptr) continue;
+        if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+            // The end of what is committed; an open transaction keeps it below the watermark.
+            tail.is_complete = message->offset >= high_watermark;
+            continue;
+        }
+        if (message->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
+            // Compaction or retention moved the log's start past `from`.
+            rd_kafka_assign(client_.get(), nullptr);
+            return read(partition, low_watermark(partition, deadline), high_watermark, deadline);
+        }
+        if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) continue;  // The client retries by itself.
+        tail.records.emplace_back(
+            std::string(static_cast<const char*>(message->key), message->key_len),
+            std::string(static_cast<const char*>(message->payload), message->len));
+    }
+    code = rd_kafka_assign(client_.get(), nullptr);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw kafka::failure_of(code, "unassign the ledger");
+    return tail;
+}
+
+std::optional<LedgerRecord> LedgerReader::last_in(const Tail& tail, int16_t publisher) const {
+    const std::string key = ledger_key(publisher);
+    for (auto entry = tail.records.rbegin(); entry != tail.records.rend(); ++entry) {
+        if (entry->first == key) return checked(entry->second);
+    }
+    return std::nullopt;
+}
+
+LedgerRecord LedgerReader::checked(const std::string& value) const {
+    LedgerRecord record = decode_ledger_record(value);
+    if (record.installation != installation_) {
+        throw halt("prefix_taken", "the ledger topic " + topic_ + " has a record of installation " +
+                                       record.installation.text() + ", ours is " +
+                                       installation_.text());
+    }
+    return record;
+}
+
+int64_t LedgerReader::low_watermark(int32_t partition, Deadline deadline) {
+    int64_t low = 0;
+    int64_t high = 0;
+    const rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
+        client_.get(), topic_.c_str(), partition, &low, &high, milliseconds_left(deadline));
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw kafka::failure_of(code, "offsets of the ledger");
+    return low;
+}
+
+}  // namespace millrace

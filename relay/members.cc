@@ -1,0 +1,167 @@
+#include "relay/members.h"
+
+#include <algorithm>
+
+#include "core/backoff.h"
+#include "core/log.h"
+#include "core/stop.h"
+#include "relay/publishers.h"
+
+namespace millrace {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::duration_cast;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr seconds kHungAfter{60};
+
+constexpr std::string_view kRegister = R"(
+    INSERT INTO millrace.relay_members (instance, pid, backend_start, lease_until, kafka_ok_at)
+    SELECT $1, a.pid, a.backend_start, clock_timestamp() + $2::bigint * interval '1 millisecond', NULL
+    FROM pg_stat_activity a WHERE a.pid = pg_backend_pid())";
+constexpr std::string_view kRenew = R"(
+    UPDATE millrace.relay_members
+    SET lease_until = clock_timestamp() + $2::bigint * interval '1 millisecond',
+        kafka_ok_at = CASE WHEN $3::bigint < 0 THEN kafka_ok_at
+                           ELSE clock_timestamp() - $3::bigint * interval '1 millisecond' END
+    WHERE instance = $1 AND lease_until >= clock_timestamp())";
+constexpr std::string_view kRemove = "DELETE FROM millrace.relay_members WHERE instance = $1";
+// Rows of processes that died; their publishers have long been taken over.
+constexpr std::string_view kRemoveOld = R"(
+    DELETE FROM millrace.relay_members WHERE lease_until < clock_timestamp() - interval '1 hour')";
+constexpr std::string_view kRelieve = R"(
+    UPDATE millrace.relay_publishers SET owner = NULL, running = false
+    WHERE number = (SELECT number FROM millrace.relay_publishers
+                    WHERE number = $1 AND epoch = $2
+                    FOR UPDATE SKIP LOCKED))";
+
+int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
+
+}  // namespace
+
+std::optional<Uuid> Lease::instance() const {
+    const std::lock_guard lock(mutex_);
+    return instance_;
+}
+
+void Lease::set_instance(const std::optional<Uuid>& instance) {
+    const std::lock_guard lock(mutex_);
+    instance_ = instance;
+}
+
+milliseconds Lease::kafka_silence() const {
+    const int64_t at = kafka_answered_at_ns_.load();
+    if (at == 0) return milliseconds::max();
+    return duration_cast<milliseconds>(std::chrono::nanoseconds(now_ns() - at));
+}
+
+void Lease::note_kafka_answer() { kafka_answered_at_ns_ = now_ns(); }
+
+void PublisherWatch::note_progress() { progressed_at_ns_ = now_ns(); }
+
+seconds PublisherWatch::silence() const {
+    const int64_t at = progressed_at_ns_.load();
+    if (at == 0) return seconds(0);
+    return duration_cast<seconds>(std::chrono::nanoseconds(now_ns() - at));
+}
+
+void PublisherWatch::set_publisher(const std::optional<PublisherState>& publisher, int64_t pid,
+                                   int64_t started) {
+    const std::lock_guard lock(mutex_);
+    held_.reset();
+    if (publisher) {
+        held_ = Held{publisher->number, publisher->epoch, publisher->lanes.size(), pid, started};
+    }
+}
+
+std::optional<PublisherWatch::Held> PublisherWatch::held() const {
+    const std::lock_guard lock(mutex_);
+    return held_;
+}
+
+void PublisherWatch::set_waiting(const std::string& why) {
+    const std::lock_guard lock(mutex_);
+    waiting_ = why;
+}
+
+std::string PublisherWatch::waiting() const {
+    const std::lock_guard lock(mutex_);
+    return waiting_;
+}
+
+LeaseLoop::LeaseLoop(LeaseOptions options, Lease& lease, std::vector<PublisherWatch*> watches)
+    : options_(std::move(options)), lease_(lease), watches_(std::move(watches)) {
+    // A renewal that takes longer than the lease is of no use.
+    options_.session.call_timeout = std::max(options_.lease, milliseconds(1000));
+}
+
+void LeaseLoop::run(std::stop_token stop) {
+    Backoff backoff(milliseconds(50), milliseconds(1000));
+    while (!stop.stop_requested()) {
+        try {
+            keep(stop);
+            return;
+        } catch (const Failure& failure) {
+            if (failure.kind() == FailureKind::kFatal && !lease_.instance()) throw;
+            log(LogLevel::kWarn, "lease", "lease connection lost",
+                {{"reason", failure.reason()}, {"detail", failure.detail()}});
+            lease_.set_instance(std::nullopt);
+        }
+        wait_for(stop, backoff.next());
+    }
+}
+
+void LeaseLoop::keep(std::stop_token stop) {
+    pg::Session session(options_.session);
+    register_member(session);
+    while (wait_for(stop, options_.lease / 5)) {
+        const std::optional<Uuid> instance = lease_.instance();
+        if (!renew(session, *instance)) {
+            log(LogLevel::kWarn, "lease", "lease had expired; registering anew",
+                {{"instance", instance->text()}});
+            register_member(session);
+        }
+        relieve_hung_publishers(session);
+    }
+    session.execute(kRemove, pg::Params().uuid(*lease_.instance()));
+}
+
+void LeaseLoop::register_member(pg::Session& session) {
+    const Uuid instance = Uuid::random();
+    session.execute(kRegister, pg::Params().uuid(instance).int8(options_.lease.count()));
+    session.execute(kRemoveOld);
+    lease_.set_instance(instance);
+    log(LogLevel::kInfo, "lease", "registered", {{"instance", instance.text()}});
+}
+
+bool LeaseLoop::renew(pg::Session& session, const Uuid& instance) {
+    const milliseconds silence = lease_.kafka_silence();
+    const int64_t silence_ms = silence == milliseconds::max() ? -1 : silence.count();
+    return session
+               .execute(kRenew, pg::Params()
+                                    .uuid(instance)
+                                    .int8(options_.lease.count())
+                                    .int8(silence_ms))
+               .affected_count() == 1;
+}
+
+void LeaseLoop::relieve_hung_publishers(pg::Session& session) {
+    for (const PublisherWatch* watch : watches_) {
+        const auto held = watch->held();
+        if (!held || watch->silence() < kHungAfter) continue;
+        const pg::Params which = pg::Params().int2(held->number).int8(held->epoch);
+        bool relieved = session.execute(kRelieve, which).affected_count() == 1;
+        if (!relieved) {
+            // Its own session holds the row: end that session, then again.
+            Publishers(session).terminate(held->pid, held->started);
+            relieved = session.execute(kRelieve, which).affected_count() == 1;
+        }
+        log(LogLevel::kError, "lease", "publisher made no progress; given up",
+            {{"publisher", held->number}, {"relieved", relieved ? "yes" : "not yet"}});
+    }
+}
+
+}  // namespace millrace

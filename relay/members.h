@@ -1,0 +1,93 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "core/metrics.h"
+#include "core/pg/session.h"
+#include "core/uuid.h"
+#include "relay/outbox.h"
+
+namespace millrace {
+
+// What the threads of a relay process tell each other about its right to publish. Shared by design:
+// every member is atomic or under the lock.
+class Lease {
+  public:
+    // The member row's id; changes when the process had to register anew (PROTOCOL 2.9). Nothing
+    // before the first registration.
+    std::optional<Uuid> instance() const;
+    void set_instance(const std::optional<Uuid>& instance);
+
+    // Time since the process's last completed Kafka round trip.
+    std::chrono::milliseconds kafka_silence() const;
+    void note_kafka_answer();
+
+  private:
+    mutable std::mutex mutex_;
+    std::optional<Uuid> instance_;
+    std::atomic<int64_t> kafka_answered_at_ns_{0};  // Steady clock; 0: never.
+};
+
+// What a publisher thread shows, so that one that hangs can be relieved (PROTOCOL 2.8), and its state
+// can be told by /readyz. Written by its thread, read by others.
+class PublisherWatch {
+  public:
+    void note_progress();
+    std::chrono::seconds silence() const;
+    // The publisher the thread runs; none while it has none.
+    void set_publisher(const std::optional<PublisherState>& publisher, int64_t pid,
+                       int64_t started);
+    struct Held {
+        int16_t number;
+        int64_t epoch;
+        size_t lane_count;
+        int64_t pid;
+        int64_t started;
+    };
+    std::optional<Held> held() const;
+    // Why it does not publish; empty when it does.
+    void set_waiting(const std::string& why);
+    std::string waiting() const;
+
+  private:
+    mutable std::mutex mutex_;
+    std::optional<Held> held_;
+    std::string waiting_;
+    std::atomic<int64_t> progressed_at_ns_{0};
+};
+
+struct LeaseOptions {
+    pg::SessionOptions session;
+    std::chrono::milliseconds lease{3000};
+};
+
+// Keeps the process's row of relay_members through a session of its own, so that neither a claim in
+// progress nor a broker outage delays it. One thread. All SQL on relay_members but the joins that ask
+// who is alive.
+class LeaseLoop {
+  public:
+    LeaseLoop(LeaseOptions options, Lease& lease, std::vector<PublisherWatch*> watches);
+
+    // Returns on stop, after it has removed its row; outages are waited out.
+    void run(std::stop_token stop);
+
+  private:
+    void keep(std::stop_token stop);
+    void register_member(pg::Session& session);
+    // False if the row had expired or vanished.
+    bool renew(pg::Session& session, const Uuid& instance);
+    void relieve_hung_publishers(pg::Session& session);
+
+    LeaseOptions options_;
+    Lease& lease_;
+    std::vector<PublisherWatch*> watches_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,113 @@
+#include "relay/message.h"
+
+#include <openssl/evp.h>
+
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+namespace millrace {
+
+namespace {
+
+void add_header(rd_kafka_headers_t* headers, std::string_view name, std::string_view value) {
+    rd_kafka_header_add(headers, name.data(), static_cast<ssize_t>(name.size()), value.data(),
+                        static_cast<ssize_t>(value.size()));
+}
+
+// The row's own headers: strings as they are, other JSON values as their text.
+void add_row_headers(rd_kafka_headers_t* headers, std::string_view json) {
+    const auto object = nlohmann::ordered_json::parse(json, nullptr, /*allow_exceptions=*/false);
+    for (const auto& [name, value] : object.items()) {
+        add_header(headers, name,
+                   value.is_string() ? value.get_ref<const std::string&>() : value.dump());
+    }
+}
+
+std::string json_string(std::string_view text) {
+    return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+std::string json_string_or_null(const std::optional<std::string_view>& text) {
+    return text ? json_string(*text) : "null";
+}
+
+std::string base64(std::string_view bytes) {
+    std::string text((bytes.size() + 2) / 3 * 4 + 1, '\0');
+    const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
+                                       reinterpret_cast<const unsigned char*>(bytes.data()),
+                                       static_cast<int>(bytes.size()));
+    text.resize(static_cast<size_t>(length));
+    return text;
+}
+
+// RFC 3339 in UTC with microseconds.
+std::string timestamp_text(int64_t microseconds) {
+    const std::time_t seconds = static_cast<std::time_t>(microseconds / 1'000'000);
+    std::tm calendar{};
+    gmtime_r(&seconds, &calendar);
+    std::array<char, 40> text{};
+    const size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &calendar);
+    std::snprintf(text.data() + length, text.size() - length, ".%06dZ",
+                  static_cast<int>(microseconds % 1'000'000));
+    return text.data();
+}
+
+}  // namespace
+
+kafka::Record MessageWriter::record(const Task& task, int32_t partition, int64_t n) {
+    kafka::Record record{.topic = task.topic,
+                         .partition = partition,
+                         .key = task.key,
+                         .value = task.payload,
+                         .timestamp = std::chrono::milliseconds(task.created_at_us / 1000),
+                         .headers = headers(task, n)};
+    // A tombstone stays one in both formats: compaction must see it.
+    if (format_ == MessageFormat::kEnvelope && task.payload) {
+        write_envelope(task);
+        record.value = envelope_;
+    }
+    return record;
+}
+
+rd_kafka_headers_t* MessageWriter::headers(const Task& task, int64_t n) {
+    rd_kafka_headers_t* headers = rd_kafka_headers_new(8);
+    add_header(headers, "id", task.event_id.text());
+    add_header(headers, "type", task.task_type);
+    if (task.tenant_id) add_header(headers, "tenant", *task.tenant_id);
+    if (task.actor_id) add_header(headers, "actor", *task.actor_id);
+    if (task.headers) add_row_headers(headers, *task.headers);
+
+    const size_t prefix_size = sequence_prefix_.size();
+    std::array<char, 24> digits{};
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), n).ptr;
+    sequence_prefix_.append(digits.data(), end);
+    add_header(headers, "millrace-seq", sequence_prefix_);
+    sequence_prefix_.resize(prefix_size);
+    return headers;
+}
+
+void MessageWriter::write_envelope(const Task& task) {
+    envelope_ = "{\"event_id\":\"" + task.event_id.text() + "\"";
+    envelope_ += ",\"event_type\":" + json_string(task.task_type);
+    envelope_ += ",\"service_id\":" + json_string_or_null(task.key);
+    envelope_ += ",\"tenant_id\":" + json_string_or_null(task.tenant_id);
+    envelope_ += ",\"timestamp\":\"" + timestamp_text(task.created_at_us) + "\"";
+    envelope_ += ",\"actor_id\":" + json_string_or_null(task.actor_id);
+    if (task.payload_is_bytes) {
+        envelope_ += ",\"payload_base64\":\"" + base64(*task.payload) + "\"";
+    } else {
+        envelope_ += ",\"payload\":";
+        envelope_ += *task.payload;
+    }
+    envelope_ += ",\"metadata\":";
+    envelope_ += task.headers.value_or("{}");
+    envelope_ += "}";
+}
+
+std::string partition_key(const Task& task) {
+    return task.key ? std::string(*task.key) : task.event_id.text();
+}
+
+}  // namespace millrace

@@ -1,0 +1,275 @@
+#include "relay/outbox.h"
+
+#include <algorithm>
+#include <string>
+
+#include "core/check.h"
+#include "schema/ledger_record.h"
+
+namespace millrace {
+
+namespace {
+
+// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamps begin.
+constexpr int64_t kPostgresEpochUs = 946684800000000;
+
+// Parameters of kEffectiveFloorSql, then of each statement.
+constexpr int kFloorParams = 3;
+
+constexpr std::string_view kMove = "SELECT * FROM millrace.move_publisher($1, $2, $3)";
+
+constexpr std::string_view kRemove = R"(
+    DELETE FROM millrace.pending_tasks t
+    USING unnest($1::smallint[], $2::bigint[], $3::uuid[]) AS gone(lane, id, event_id)
+    WHERE t.lane = gone.lane AND t.id = gone.id AND t.event_id = gone.event_id)";
+
+constexpr std::string_view kCandidates = R"(
+    SELECT t.lane, t.id, t.event_id
+    FROM unnest($1::smallint[], $2::bigint[]) AS wanted(lane, id)
+    JOIN millrace.pending_tasks t ON t.lane = wanted.lane AND t.id = wanted.id
+    ORDER BY t.lane, t.id
+    FOR UPDATE OF t)";
+
+constexpr std::string_view kBlocker = R"(
+    SELECT string_agg(format('pid %s (%s, %s, %s): %s', a.pid, coalesce(a.application_name, ''),
+                             coalesce(a.usename, ''), a.state, left(a.query, 80)), '; ')
+    FROM pg_locks held
+    JOIN pg_stat_activity a ON a.pid = held.pid
+    WHERE held.relation IN ('millrace.relay_publishers'::regclass,
+                            'millrace.pending_tasks'::regclass)
+      AND held.granted
+      AND held.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareLock', 'ExclusiveLock',
+                        'AccessExclusiveLock')
+      AND held.pid <> pg_backend_pid()
+      AND a.xact_start < clock_timestamp() - interval '1 second')";
+
+std::string parameter(int number) { return "$" + std::to_string(number); }
+
+// One arm a lane, all above the floor.
+std::string arms(size_t lane_count, int first_parameter, std::string_view columns) {
+    std::string sql;
+    for (size_t i = 0; i < lane_count; ++i) {
+        if (i > 0) sql += " UNION ALL ";
+        sql += "SELECT ";
+        sql += columns;
+        sql += " FROM millrace.pending_tasks WHERE lane = " +
+               parameter(first_parameter + static_cast<int>(i)) +
+               "::smallint AND id > (SELECT id FROM low)";
+    }
+    return sql;
+}
+
+std::string with_low() {
+    return "WITH low AS MATERIALIZED (SELECT " + std::string(kEffectiveFloorSql) + " AS id)";
+}
+
+// Which rows the claim takes: the oldest of all lanes as one stream, cut by rows and bytes. $4 rows,
+// $5 bytes, $6 and on the lanes. A payload counts with its stored size, which needs no detoasting.
+std::string pick_sql(size_t lane_count) {
+    return with_low() +
+           R"(, picked AS MATERIALIZED (
+        SELECT ARRAY(
+            SELECT tid FROM (
+                SELECT tid, id,
+                       sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS bytes_before
+                FROM ()" +
+           arms(lane_count, kFloorParams + 3,
+                "ctid AS tid, id, coalesce(pg_column_size(payload), 0)"
+                " + coalesce(pg_column_size(payload_bytes), 0) AS size") +
+           R"() lanes
+                ORDER BY id
+                LIMIT $4::int) oldest
+            WHERE bytes_before < $5::bigint
+            ORDER BY id) AS tids))";
+}
+
+std::string claim_sql(size_t lane_count) {
+    return pick_sql(lane_count) + R"(
+        DELETE FROM millrace.pending_tasks
+        WHERE ctid = ANY ((SELECT tids FROM picked)::tid[])
+        RETURNING lane, id, event_id, topic, key, task_type, tenant_id, actor_id, payload,
+                  payload_bytes, headers, created_at, (SELECT cardinality(tids) FROM picked))";
+}
+
+std::string probe_sql(size_t lane_count) {
+    return with_low() + " SELECT pg_current_snapshot(), EXISTS (" +
+           arms(lane_count, kFloorParams + 1, "") + ")";
+}
+
+std::string sweep_sql() {
+    return with_low() + R"(
+        SELECT EXISTS (SELECT FROM millrace.pending_tasks
+                       WHERE lane = ANY($4::smallint[]) AND id <= (SELECT id FROM low)))";
+}
+
+void bind_lanes(pg::Params& params, const std::vector<int16_t>& lanes) {
+    for (const int16_t lane : lanes) params.int2(lane);
+}
+
+std::optional<std::string_view> optional_bytes(const pg::Result& rows, int row, int column) {
+    if (rows.is_null(row, column)) return std::nullopt;
+    return rows.bytes(row, column);
+}
+
+Task task_of(const pg::Result& rows, int row) {
+    Task task;
+    task.lane = static_cast<int16_t>(rows.integer(row, 0));
+    task.id = rows.integer(row, 1);
+    task.event_id = rows.uuid(row, 2);
+    task.topic = rows.bytes(row, 3);
+    task.key = optional_bytes(rows, row, 4);
+    task.task_type = rows.bytes(row, 5);
+    task.tenant_id = optional_bytes(rows, row, 6);
+    task.actor_id = optional_bytes(rows, row, 7);
+    task.payload = optional_bytes(rows, row, 8);
+    if (!rows.is_null(row, 9)) {
+        task.payload = rows.bytes(row, 9);
+        task.payload_is_bytes = true;
+    }
+    task.headers = optional_bytes(rows, row, 10);
+    task.created_at_us = rows.integer(row, 11) + kPostgresEpochUs;
+    return task;
+}
+
+}  // namespace
+
+size_t Task::byte_count() const {
+    return topic.size() + (key ? key->size() : 0) + (payload ? payload->size() : 0) +
+           (headers ? headers->size() : 0);
+}
+
+std::vector<std::pair<std::string, std::string>> Outbox::session_settings() {
+    auto settings = pg::common_settings();
+    settings.insert(settings.end(), {{"lock_timeout", "2s"},
+                                     {"enable_seqscan", "off"},
+                                     {"enable_bitmapscan", "off"},
+                                     {"enable_hashjoin", "off"},
+                                     {"enable_mergejoin", "off"}});
+    return settings;
+}
+
+Probe Outbox::probe(const std::vector<int16_t>& lanes, const Floor& floor) {
+    prepare(lanes.size());
+    pg::Params params;
+    floor.bind(params);
+    bind_lanes(params, lanes);
+    const pg::Result row = session_.execute_prepared("probe", params);
+    return {Snapshot::from_binary(row.bytes(0, 0)), row.boolean(0, 1)};
+}
+
+Claim Outbox::claim(const PublisherState& publisher, const Floor& floor,
+                    const ClaimLimits& limits) {
+    MILLRACE_CHECK(!publisher.lanes.empty(), "a claim has lanes");
+    prepare(publisher.lanes.size());
+    pg::Params move;
+    move.int2(publisher.number).int8(publisher.epoch).int8(publisher.version);
+    pg::Params pick;
+    floor.bind(pick);
+    pick.int4(limits.task_count).int8(limits.byte_count);
+    bind_lanes(pick, publisher.lanes);
+
+    pg::Pipeline pipeline(session_);
+    pipeline.queue_prepared("begin");
+    pipeline.queue_prepared("move", move);
+    pipeline.queue_prepared("claim", pick);
+    pg::PipelineOutcome outcome = pipeline.finish();
+
+    Claim claim;
+    claim.results = std::move(outcome.value());
+    const pg::Result& moved = claim.results[1];
+    const pg::Result& rows = claim.results[2];
+    claim.seq = moved.integer(0, 0);
+    claim.xid = static_cast<uint64_t>(moved.integer(0, 1));
+    claim.snapshot = Snapshot::from_binary(moved.bytes(0, 2));
+    if (!moved.is_null(0, 3)) claim.sequence_value = moved.integer(0, 3);
+    claim.tasks.reserve(static_cast<size_t>(rows.row_count()));
+    for (int i = 0; i < rows.row_count(); ++i) claim.tasks.push_back(task_of(rows, i));
+    // DELETE returns rows in the order of the table, not of the array.
+    std::sort(claim.tasks.begin(), claim.tasks.end(),
+              [](const Task& a, const Task& b) { return a.id < b.id; });
+    claim.is_torn = rows.row_count() > 0 && rows.integer(0, 12) != rows.row_count();
+    return claim;
+}
+
+bool Outbox::has_row_below(const std::vector<int16_t>& lanes, const Floor& floor) {
+    pg::Params params;
+    floor.bind(params);
+    pg::ArrayBuilder array(pg::Type::kInt2);
+    for (const int16_t lane : lanes) array.add_int2(lane);
+    params.array(array);
+    return session_.execute(sweep_sql(), params).boolean(0, 0);
+}
+
+std::string Outbox::blocker() {
+    const pg::Result row = session_.execute(kBlocker);
+    return row.is_null(0, 0) ? "nobody that is visible" : row.text(0, 0);
+}
+
+int64_t Outbox::remove(const std::vector<LedgerTask>& tasks) {
+    pg::ArrayBuilder lanes(pg::Type::kInt2);
+    pg::ArrayBuilder ids(pg::Type::kInt8);
+    for (const LedgerTask& task : tasks) {
+        lanes.add_int2(task.lane);
+        ids.add_int8(task.id);
+    }
+    const pg::Result candidates =
+        session_.execute(kCandidates, pg::Params().array(lanes).array(ids));
+
+    // Both lists are in the order of (lane, id); a candidate with another digest is another task
+    // that was given the id of a lost one.
+    pg::ArrayBuilder gone_lanes(pg::Type::kInt2);
+    pg::ArrayBuilder gone_ids(pg::Type::kInt8);
+    pg::ArrayBuilder gone_events(pg::Type::kUuid);
+    for (int i = 0; i < candidates.row_count(); ++i) {
+        const LedgerTask found{static_cast<int16_t>(candidates.integer(i, 0)),
+                               candidates.integer(i, 1), digest_of(candidates.uuid(i, 2))};
+        if (std::find(tasks.begin(), tasks.end(), found) == tasks.end()) continue;
+        gone_lanes.add_int2(found.lane);
+        gone_ids.add_int8(found.id);
+        gone_events.add_uuid(candidates.uuid(i, 2));
+    }
+    return session_
+        .execute(kRemove,
+                 pg::Params().array(gone_lanes).array(gone_ids).array(gone_events))
+        .affected_count();
+}
+
+void Outbox::check_plan(const std::vector<int16_t>& lanes) {
+    pg::Params params;
+    Floor().bind(params);
+    params.int4(1000).int8(1 << 20);
+    bind_lanes(params, lanes);
+    const pg::Result rows =
+        session_.execute("EXPLAIN (FORMAT TEXT) " + claim_sql(lanes.size()), params);
+    std::string plan;
+    for (int i = 0; i < rows.row_count(); ++i) plan += rows.text(i, 0) + "\n";
+
+    // With one lane there is nothing to merge.
+    const bool merges = lanes.size() == 1 || plan.find("Merge Append") != std::string::npos;
+    size_t index_scans = 0;
+    for (size_t at = plan.find("Index Scan using pending_tasks_pkey"); at != std::string::npos;
+         at = plan.find("Index Scan using pending_tasks_pkey", at + 1)) {
+        ++index_scans;
+    }
+    if (merges && index_scans == lanes.size() && plan.find("Tid Scan") != std::string::npos) return;
+    throw fatal("claim_plan",
+                "the claim would not be a Merge Append over index scans, so it would slow down "
+                "behind dead rows; is there a foreign index on pending_tasks?\n" +
+                    plan);
+}
+
+void Outbox::prepare(size_t lane_count) {
+    if (prepared_lane_count_ == lane_count) return;
+    if (prepared_lane_count_ == 0) {
+        session_.prepare("begin", "BEGIN ISOLATION LEVEL READ COMMITTED");
+        session_.prepare("move", kMove);
+    } else {
+        session_.execute("DEALLOCATE probe");
+        session_.execute("DEALLOCATE claim");
+    }
+    session_.prepare("probe", probe_sql(lane_count));
+    session_.prepare("claim", claim_sql(lane_count));
+    prepared_lane_count_ = lane_count;
+}
+
+}  // namespace millrace

@@ -1,0 +1,98 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "core/pg/session.h"
+#include "core/uuid.h"
+#include "relay/floor.h"
+
+namespace millrace {
+
+// A row of pending_tasks. Views point into the claim's result.
+struct Task {
+    int16_t lane = 0;
+    int64_t id = 0;
+    Uuid event_id;
+    std::string_view topic;
+    std::optional<std::string_view> key;
+    std::string_view task_type;
+    std::optional<std::string_view> tenant_id;
+    std::optional<std::string_view> actor_id;
+    std::optional<std::string_view> payload;  // The json's text, or the bytes; none: a tombstone.
+    bool payload_is_bytes = false;
+    std::optional<std::string_view> headers;  // A JSON object.
+    int64_t created_at_us = 0;                // Microseconds since 1970.
+
+    // What a payload costs in a batch: key, payload and headers.
+    size_t byte_count() const;
+};
+
+// Which publisher a transaction acts for, and what its thread last knew of it.
+struct PublisherState {
+    int16_t number = -1;
+    int64_t epoch = 0;
+    int64_t version = 0;
+    int64_t seq = 0;
+    int32_t generation = 1;
+    std::vector<int16_t> lanes;  // Ascending.
+};
+
+struct Probe {
+    Snapshot snapshot;
+    bool found = false;
+};
+
+struct ClaimLimits {
+    int32_t task_count = 1;
+    int64_t byte_count = 1;
+};
+
+// The open transaction's work: tasks deleted from the outbox, in id order, and what the floor needs.
+struct Claim {
+    int64_t seq = 0;
+    uint64_t xid = 0;
+    Snapshot snapshot;
+    std::optional<int64_t> sequence_value;
+    std::vector<Task> tasks;
+    // Some selected row was changed or locked away meanwhile: a later one of its key may have been
+    // taken, so the claim must be rolled back (PROTOCOL 3.3).
+    bool is_torn = false;
+
+    std::vector<pg::Result> results;  // Owns what the tasks point into.
+};
+
+// All SQL on pending_tasks. Not thread-safe: one per session. Calls throw what Session throws.
+class Outbox {
+  public:
+    // Settings that pin the claim's plan; for the session's options.
+    static std::vector<std::pair<std::string, std::string>> session_settings();
+
+    explicit Outbox(pg::Session& session) : session_(session) {}
+
+    // Is there a task to claim in these lanes? Read-only: an empty claim would burn a transaction id.
+    Probe probe(const std::vector<int16_t>& lanes, const Floor& floor);
+    // Opens a transaction, moves the publisher's seq and deletes the oldest tasks of all its lanes:
+    // one round trip. Leaves the transaction open, also when it throws: kLost `publisher_lost`
+    // or `publisher_changed` (PROTOCOL 3.2), kTransient `pg_conflict` behind a held lock.
+    Claim claim(const PublisherState& publisher, const Floor& floor, const ClaimLimits& limits);
+    // The net under the floor: is there a row at or below it? (PROTOCOL 6.5)
+    bool has_row_below(const std::vector<int16_t>& lanes, const Floor& floor);
+    // Who holds a lock that this session's publisher row or tasks wait for, for a log line.
+    std::string blocker();
+    // Deletes exactly these tasks, by lane, id and digest, in the caller's transaction; the number
+    // deleted (PROTOCOL 4.3).
+    int64_t remove(const std::vector<struct LedgerTask>& tasks);
+    // Throws kFatal `claim_plan` unless the claim is a Merge Append over index scans.
+    void check_plan(const std::vector<int16_t>& lanes);
+
+  private:
+    void prepare(size_t lane_count);
+
+    pg::Session& session_;
+    size_t prepared_lane_count_ = 0;
+};
+
+}  // namespace millrace

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/kafka/producer.h"
+#include "schema/installation.h"
+
+namespace millrace {
+
+// A publisher's two transactional producers, used in turn: with one, a transaction that follows
+// closely waits while the markers of the last are being written (DESIGN 4.3). Not thread-safe.
+class ProducerPair {
+  public:
+    ProducerPair(const kafka::ClientOptions& options, const Installation& installation,
+                 kafka::Reaper& reaper)
+        : options_(options), installation_(installation), reaper_(reaper) {}
+
+    // Makes both and initialises them side by side: fences the predecessor and ends its open
+    // transaction. `topics` are then known to both. Blocks at most `limit`.
+    void init(int publisher, const std::vector<std::string>& topics,
+              std::chrono::milliseconds limit);
+    // The one whose turn it is; a tainted one is replaced first (PROTOCOL 3.7), which `replaced` tells.
+    kafka::Producer& next(bool& replaced);
+    // Drops both at once; the reaper destroys them.
+    void drop();
+    // A client to ask for metadata.
+    rd_kafka_t* raw() const { return producers_[0]->raw(); }
+
+  private:
+    std::unique_ptr<kafka::Producer> make(size_t index) const;
+
+    kafka::ClientOptions options_;
+    const Installation& installation_;
+    kafka::Reaper& reaper_;
+    int publisher_ = -1;
+    std::vector<std::string> topics_;
+    std::array<std::unique_ptr<kafka::Producer>, 2> producers_;
+    size_t turn_ = 0;
+};
+
+}  // namespace millrace

@@ -1,0 +1,484 @@
+#include "relay/publisher.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "core/crash_point.h"
+#include "core/kafka/admin.h"
+#include "core/log.h"
+#include "core/stop.h"
+#include "relay/settler.h"
+
+namespace millrace {
+
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr milliseconds kBalanceEvery{100};
+constexpr seconds kSweepEvery{10};
+constexpr seconds kInitLimit{15};
+constexpr seconds kSettleLimit{12};  // Below idle_in_transaction_session_timeout (PROTOCOL 4.2).
+constexpr seconds kLockedLimit{2};   // A dead owner's session may hold the row so long (2.4).
+constexpr milliseconds kTakeEvery{100};
+
+std::string sequence_prefix(const Installation& installation, const PublisherState& publisher) {
+    return installation.short_id() + "." + std::to_string(publisher.number) + "." +
+           std::to_string(publisher.generation) + ".";
+}
+
+}  // namespace
+
+Publisher::Publisher(PublisherOptions options, RelayShared shared, PublisherWatch& watch)
+    : options_(std::move(options)),
+      shared_(shared),
+      watch_(watch),
+      backoff_(milliseconds(50), seconds(2)),
+      producers_(options_.kafka, shared.installation, shared.reaper),
+      task_limit_(options_.batch.task_count) {
+    options_.session.settings = Outbox::session_settings();
+}
+
+void Publisher::run(std::stop_token stop) {
+    while (!stop.stop_requested()) {
+        try {
+            serve(stop);
+        } catch (const Failure& failure) {
+            recover(failure, stop);
+        }
+    }
+    try {
+        hand_over();
+    } catch (const Failure& failure) {
+        // Another process's keeper settles what is left.
+        log(LogLevel::kWarn, "relay", "could not hand over",
+            {{"reason", failure.reason()}, {"detail", failure.detail()}});
+    }
+    drop_everything();
+}
+
+void Publisher::serve(std::stop_token stop) {
+    take_and_settle(stop);
+    while (!stop.stop_requested()) {
+        watch_.note_progress();
+        const Clock::time_point now = Clock::now();
+        if (now >= next_balance_) {
+            balance();
+            next_balance_ = now + kBalanceEvery;
+        }
+        if (now >= next_sweep_) {
+            sweep();
+            next_sweep_ = now + kSweepEvery;
+        }
+        if (const auto early = last_start_ + options_.linger - now; early > milliseconds(0)) {
+            wait_for(stop, std::min<Clock::duration>(early, kBalanceEvery));
+            continue;
+        }
+        if (step() > 0) {
+            backoff_.reset();
+            idle_wait_ = options_.poll_min;
+            continue;
+        }
+        wait_for(stop, idle_wait_);
+        // Eases from the first millisecond to the slowest poll within a few hundred idle looks.
+        idle_wait_ = std::min(options_.poll_max, milliseconds(idle_wait_.count() + 1));
+    }
+}
+
+// --- Taking and settling -----------------------------------------------------------------------
+
+void Publisher::take_and_settle(std::stop_token stop) {
+    while (!stop.stop_requested() && !is_settled_) {
+        watch_.note_progress();
+        if (!session_) {
+            session_.emplace(options_.session);
+            outbox_.emplace(*session_);
+            publishers_.emplace(*session_);
+        }
+        session_->rollback();
+        if (!try_take(stop)) {
+            wait_for(stop, kTakeEvery);
+            continue;
+        }
+        settle();
+    }
+}
+
+bool Publisher::try_take(std::stop_token stop) {
+    const std::optional<Uuid> instance = shared_.lease.instance();
+    if (!instance) {
+        show("no lease");
+        return false;
+    }
+    for (const FreePublisher& free : publishers_->find_free(state_)) {
+        if (stop.stop_requested()) return false;
+        const bool is_mine = state_ && state_->number == free.number;
+        const auto taken = publishers_->take(free, *instance, session_->backend_pid(),
+                                             session_->backend_started());
+        if (!taken) {
+            // Its row is locked. Had its owner died in the middle of a send, no time-out of PostgreSQL
+            // would end its backend (PROTOCOL 2.4); ours from before an error is ours to end at once.
+            if (is_mine && publishers_->terminate(free.pid, free.started)) {
+                shared_.metrics.backends_terminated.Increment();
+                return false;
+            }
+            continue;
+        }
+        MILLRACE_CRASH_POINT("relay.after_take");
+        state_ = taken;
+        shared_.metrics.takeover(is_mine ? "own" : free.had_owner ? "dead_owner" : "free");
+        log(LogLevel::kInfo, "relay", "publisher taken",
+            {{"publisher", taken->number}, {"epoch", taken->epoch}});
+        return true;
+    }
+    show("no free publisher");
+    return false;
+}
+
+void Publisher::settle() {
+    const auto begin = Clock::now();
+    counters_.load(*session_, state_->number, state_->generation);
+    producers_.init(state_->number, counters_.topics(), kInitLimit);
+    shared_.lease.note_kafka_answer();
+    MILLRACE_CRASH_POINT("relay.after_init");
+
+    Settler settler(*session_, shared_.installation, shared_.ledger, shared_.ledger_topic_id,
+                    shared_.metrics);
+    settler.settle(*state_, kSettleLimit, [this](Publishers& publishers) {
+        publishers.free_idle_lanes(state_->number);
+        publishers.set_running(state_->number);
+    });
+    shared_.lease.note_kafka_answer();
+
+    state_->lanes = publishers_->lanes_of(state_->number);
+    counters_.load(*session_, state_->number, state_->generation);
+    writer_.emplace(options_.message_format, sequence_prefix(shared_.installation, *state_));
+    partition_counts_.clear();
+    floor_.clear();
+    is_settled_ = true;
+    next_balance_ = {};
+    log(LogLevel::kInfo, "relay", "publisher settled",
+        {{"publisher", state_->number},
+         {"epoch", state_->epoch},
+         {"seq", state_->seq},
+         {"lanes", state_->lanes.size()},
+         {"duration_ms",
+          std::chrono::duration_cast<milliseconds>(Clock::now() - begin).count()}});
+    show("");
+    if (suspect_) {
+        const Suspect suspect = *std::exchange(suspect_, std::nullopt);
+        halt_lane(suspect.lane, suspect.reason, suspect.detail);
+    }
+}
+
+void Publisher::hand_over() {
+    if (!state_ || !session_ || session_->is_broken()) return;
+    session_->rollback();
+    if (!is_settled_) {
+        // In doubt: the lanes stay with the publisher until a keeper has settled it (PROTOCOL 2.6).
+        publishers_->release(*state_);
+        return;
+    }
+    sweep();
+    {
+        pg::Transaction transaction(*session_);
+        publishers_->check(*state_);
+        publishers_->free_all_lanes(state_->number);
+        publishers_->bump_version(state_->number);
+        transaction.commit();
+    }
+    MILLRACE_CRASH_POINT("relay.mid_handover");
+    publishers_->release(*state_);
+    log(LogLevel::kInfo, "relay", "handed over",
+        {{"publisher", state_->number}, {"lanes", state_->lanes.size()}});
+}
+
+// --- One transaction ---------------------------------------------------------------------------
+
+size_t Publisher::step() {
+    if (state_->lanes.empty()) return 0;
+    const Probe probe = outbox_->probe(state_->lanes, floor_);
+    if (!probe.found) {
+        floor_.found_nothing(probe.snapshot);
+        return 0;
+    }
+    last_start_ = Clock::now();
+    Claim claim = outbox_->claim(
+        *state_, floor_,
+        {.task_count = task_limit_, .byte_count = options_.batch.byte_count});
+    shared_.metrics.claim_seconds.Observe(
+        std::chrono::duration<double>(Clock::now() - last_start_).count());
+    if (claim.tasks.empty() || claim.is_torn) {
+        // The floor's state stays: what was selected may have been locked (PROTOCOL 6).
+        if (claim.is_torn) shared_.metrics.torn_claims.Increment();
+        session_->rollback();
+        return 0;
+    }
+    if (claim.seq != state_->seq + 1) {
+        throw unknown("seq_jumped", "the claim got seq " + std::to_string(claim.seq) + " after " +
+                                        std::to_string(state_->seq));
+    }
+    MILLRACE_CRASH_POINT("relay.after_claim");
+    return publish(claim);
+}
+
+size_t Publisher::publish(Claim& claim) {
+    produced_count_ = claim.tasks.size();
+    first_lane_ = claim.tasks.front().lane;
+    for (const Task& task : claim.tasks) {
+        if (partition_count(task.topic) > 0) continue;
+        session_->rollback();
+        halt_lane(task.lane, "topic_missing",
+                  "task " + std::to_string(task.id) + ": topic '" + std::string(task.topic) +
+                      "' does not exist");
+        return 0;
+    }
+
+    bool was_replaced = false;
+    kafka::Producer& producer = producers_.next(was_replaced);
+    if (was_replaced) shared_.metrics.tainted_producers.Increment();
+    is_in_kafka_ = true;
+    producer.begin();
+    MILLRACE_CRASH_POINT("relay.after_begin");
+    produce_all(producer, claim);
+    produce_ledger_record(producer, claim);
+    MILLRACE_CRASH_POINT("relay.after_ledger");
+    // The rows of the counters are written while the broker takes the records.
+    store_counters();
+    producer.flush();
+    MILLRACE_CRASH_POINT("relay.before_kafka_commit");
+    producer.commit();
+    MILLRACE_CRASH_POINT("relay.after_kafka_commit");
+    shared_.lease.note_kafka_answer();
+    MILLRACE_CRASH_POINT("relay.before_pg_commit");
+    // COMMIT the DELETE only now: a crash before it leaves the rows, and the ledger tells the next
+    // owner that they are out; the other order would lose them.
+    session_->commit();
+    MILLRACE_CRASH_POINT("relay.after_pg_commit");
+    confirmed(claim);
+    return claim.tasks.size();
+}
+
+void Publisher::produce_all(kafka::Producer& producer, const Claim& claim) {
+    size_t count = 0;
+    for (const Task& task : claim.tasks) {
+        const int32_t partition =
+            kafka::partition_of(partition_key(task), partition_count(task.topic));
+        producer.produce(
+            writer_->record(task, partition, counters_.next(task.topic, partition)));
+        if (++count == (claim.tasks.size() + 1) / 2) MILLRACE_CRASH_POINT("relay.mid_produce");
+    }
+}
+
+void Publisher::produce_ledger_record(kafka::Producer& producer, const Claim& claim) {
+    LedgerRecord record{.installation = shared_.installation.id,
+                        .publisher = state_->number,
+                        .epoch = state_->epoch,
+                        .seq = claim.seq,
+                        .tasks = {},
+                        .counters = counters_.touched()};
+    record.tasks.reserve(claim.tasks.size());
+    for (const Task& task : claim.tasks) {
+        record.tasks.push_back({task.lane, task.id, digest_of(task.event_id)});
+    }
+    std::sort(record.tasks.begin(), record.tasks.end(),
+              [](const LedgerTask& a, const LedgerTask& b) {
+                  return a.lane != b.lane ? a.lane < b.lane : a.id < b.id;
+              });
+    const std::string topic = shared_.installation.ledger_topic();
+    const std::string key = ledger_key(state_->number);
+    const std::string value = encode(record);
+    producer.produce({.topic = topic, .partition = state_->number, .key = key, .value = value});
+}
+
+void Publisher::store_counters() {
+    pg::Pipeline pipeline(*session_);
+    counters_.queue_store(pipeline);
+    pipeline.finish().value();
+}
+
+void Publisher::confirmed(const Claim& claim) {
+    is_in_kafka_ = false;
+    state_->seq = claim.seq;
+    floor_.claimed(claim.snapshot, claim.xid, claim.sequence_value, claim.tasks.back().id);
+    counters_.committed();
+    task_limit_ = std::min(options_.batch.task_count, task_limit_ * 2);
+
+    shared_.metrics.transaction("committed");
+    shared_.metrics.transaction_seconds.Observe(
+        std::chrono::duration<double>(Clock::now() - last_start_).count());
+    if (claim.sequence_value) {
+        shared_.metrics.floor_lag_tasks.Set(
+            static_cast<double>(*claim.sequence_value - floor_.floor()));
+    }
+    std::map<std::string_view, int64_t> by_topic;
+    for (const Task& task : claim.tasks) ++by_topic[task.topic];
+    for (const auto& [topic, count] : by_topic) {
+        shared_.metrics.published(std::string(topic), count);
+    }
+}
+
+// 0 if the broker says that there is no such topic.
+int32_t Publisher::partition_count(std::string_view topic) {
+    if (const auto known = partition_counts_.find(topic); known != partition_counts_.end()) {
+        return known->second;
+    }
+    const std::string name(topic);
+    const std::optional<int32_t> count = kafka::Admin(producers_.raw()).partition_count(name);
+    if (!count) return 0;
+    partition_counts_.emplace(name, *count);
+    return *count;
+}
+
+// --- Lanes -------------------------------------------------------------------------------------
+
+void Publisher::balance() {
+    const LaneShare wanted = publishers_->share_of(*state_);
+    shared_.metrics.lanes_owned.Set(static_cast<double>(state_->lanes.size()));
+    if (wanted.is_settled()) return;
+    if (!wanted.to_give.empty()) sweep();
+
+    pg::Transaction transaction(*session_);
+    publishers_->check(*state_);
+    if (!wanted.to_give.empty()) publishers_->free_lanes(state_->number, wanted.to_give);
+    const std::vector<int16_t> gained =
+        publishers_->take_free_lanes(state_->number, wanted.to_take);
+    if (wanted.to_give.empty() && gained.empty()) return;
+    publishers_->bump_version(state_->number);
+    MILLRACE_CRASH_POINT("relay.mid_lane_move");
+    transaction.commit();
+
+    ++state_->version;
+    std::erase_if(state_->lanes, [&](int16_t lane) {
+        return std::find(wanted.to_give.begin(), wanted.to_give.end(), lane) !=
+               wanted.to_give.end();
+    });
+    state_->lanes.insert(state_->lanes.end(), gained.begin(), gained.end());
+    std::sort(state_->lanes.begin(), state_->lanes.end());
+    if (!gained.empty()) floor_.clear();
+    shared_.metrics.lanes_moved.Increment(
+        static_cast<double>(wanted.to_give.size() + gained.size()));
+    log(LogLevel::kInfo, "relay", "lanes moved",
+        {{"publisher", state_->number},
+         {"given", wanted.to_give.size()},
+         {"taken", gained.size()},
+         {"lanes", state_->lanes.size()}});
+    show("");
+}
+
+// Somebody changed our lanes or their flags: the row is locked in a statement of its own, and what it
+// means is read by later ones, or an old snapshot would give the old lanes with the new version.
+void Publisher::reload() {
+    session_->rollback();
+    pg::Transaction transaction(*session_);
+    const LockedPublisher row = publishers_->lock(*state_);
+    if (row.halted) throw lost("publisher_lost", "halted: " + *row.halted);
+    if (row.seq != state_->seq) throw unknown("seq_jumped", "the row's seq moved under its owner");
+    publishers_->free_idle_lanes(state_->number);
+    const std::vector<int16_t> lanes = publishers_->lanes_of(state_->number);
+    transaction.commit();
+
+    state_->version = row.version;
+    state_->lanes = lanes;
+    counters_.load(*session_, state_->number, state_->generation);
+    floor_.clear();
+    next_balance_ = {};
+}
+
+void Publisher::sweep() {
+    if (state_->lanes.empty() || !outbox_->has_row_below(state_->lanes, floor_)) return;
+    shared_.metrics.floor_violations.Increment();
+    log(LogLevel::kError, "relay", "a task stood below the floor; the floor was cleared",
+        {{"publisher", state_->number}, {"floor", floor_.floor()}});
+    floor_.clear();
+}
+
+void Publisher::halt_lane(int16_t lane, const std::string& reason, const std::string& detail) {
+    pg::Transaction transaction(*session_);
+    publishers_->check(*state_);
+    publishers_->halt_lane(lane, reason + ": " + detail);
+    publishers_->bump_version(state_->number);
+    transaction.commit();
+
+    ++state_->version;
+    std::erase(state_->lanes, lane);
+    shared_.metrics.failure(reason);
+    log(LogLevel::kError, "relay", "lane halted",
+        {{"lane", lane},
+         {"reason", reason},
+         {"detail", detail},
+         {"then", "mend the cause and run 'millrace lanes resume " + std::to_string(lane) + "'"}});
+}
+
+// --- When something goes wrong -----------------------------------------------------------------
+
+void Publisher::recover(const Failure& failure, std::stop_token stop) {
+    shared_.metrics.failure(failure.reason());
+    if (failure.reason() == "kafka_fenced") shared_.metrics.fenced("kafka");
+    if (failure.reason() == "publisher_lost") shared_.metrics.fenced("postgres");
+    log(LogLevel::kWarn, "relay", "publisher interrupted",
+        {{"kind", name_of(failure.kind())},
+         {"reason", failure.reason()},
+         {"detail", failure.detail()}});
+    show(failure.reason());
+
+    switch (failure.kind()) {
+        case FailureKind::kFatal: throw failure;
+        case FailureKind::kLost:
+            if (failure.reason() == "publisher_changed" && !is_in_kafka_) {
+                try {
+                    reload();
+                    show("");
+                    return;
+                } catch (const Failure& again) {
+                    shared_.metrics.failure(again.reason());
+                }
+            }
+            break;
+        case FailureKind::kTransient:
+            // Nothing of Kafka was begun when a claim met a lock: the publisher stays settled.
+            if (failure.sqlstate() == "55P03" && is_settled_ && !is_in_kafka_ && !session_->is_broken()) {
+                session_->rollback();
+                log(LogLevel::kWarn, "relay", "claim waits for a lock",
+                    {{"holder", outbox_->blocker()}});
+                return;
+            }
+            break;
+        case FailureKind::kPoison: note_poison(failure); break;
+        case FailureKind::kUnknown:
+        case FailureKind::kHalt: break;
+    }
+    drop_everything();
+    wait_for(stop, failure.kind() == FailureKind::kHalt ? seconds(1) : backoff_.next());
+}
+
+// A refused batch of one task names the culprit; a larger one is cut in half until it does.
+void Publisher::note_poison(const Failure& failure) {
+    if (produced_count_ == 1) {
+        suspect_ = Suspect{first_lane_, failure.reason(), failure.detail()};
+        return;
+    }
+    task_limit_ = std::max<int32_t>(1, static_cast<int32_t>(produced_count_ / 2));
+}
+
+// Whatever the failure, the transaction is in doubt: producers and session go, and the next take
+// settles (PROTOCOL 3.7). The publisher stays remembered.
+void Publisher::drop_everything() {
+    is_settled_ = false;
+    is_in_kafka_ = false;
+    producers_.drop();
+    outbox_.reset();
+    publishers_.reset();
+    session_.reset();
+    watch_.set_publisher(std::nullopt, 0, 0);
+}
+
+void Publisher::show(const std::string& waiting) {
+    watch_.set_waiting(waiting);
+    if (!session_) return;
+    watch_.set_publisher(is_settled_ ? state_ : std::nullopt, session_->backend_pid(),
+                         session_->backend_started());
+}
+
+}  // namespace millrace

@@ -1,0 +1,121 @@
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "core/backoff.h"
+#include "core/kafka/client.h"
+#include "core/kafka/reaper.h"
+#include "core/pg/session.h"
+#include "relay/counters.h"
+#include "relay/floor.h"
+#include "relay/ledger_reader.h"
+#include "relay/members.h"
+#include "relay/message.h"
+#include "relay/outbox.h"
+#include "relay/producer_pair.h"
+#include "relay/publishers.h"
+#include "relay/relay_metrics.h"
+#include "schema/installation.h"
+
+namespace millrace {
+
+struct PublisherOptions {
+    pg::SessionOptions session;
+    kafka::ClientOptions kafka;
+    ClaimLimits batch{.task_count = 2000, .byte_count = 4 << 20};
+    std::chrono::milliseconds linger{0};  // Least time between the starts of two transactions.
+    std::chrono::milliseconds poll_min{1};
+    std::chrono::milliseconds poll_max{20};
+    MessageFormat message_format = MessageFormat::kPayload;
+};
+
+// What all publisher threads of a process share.
+struct RelayShared {
+    const Installation& installation;
+    std::string ledger_topic_id;
+    LedgerReader& ledger;
+    Lease& lease;
+    kafka::Reaper& reaper;
+    RelayMetrics& metrics;
+};
+
+// Runs one publisher: takes a free one, settles it, publishes its lanes' tasks in order, each exactly
+// once (PROTOCOL 3), keeps its share of the lanes, hands over on stop. One thread, one session, two
+// producers. Every step ends within the time of one Kafka transaction (15 s) or one session call.
+class Publisher {
+  public:
+    Publisher(PublisherOptions options, RelayShared shared, PublisherWatch& watch);
+
+    // Returns on stop, with lanes and publisher given back; throws only kFatal.
+    void run(std::stop_token stop);
+
+  private:
+    using Clock = std::chrono::steady_clock;
+
+    // The loop: take and settle, then serve until stop or a Failure.
+    void serve(std::stop_token stop);
+    void take_and_settle(std::stop_token stop);
+    bool try_take(std::stop_token stop);
+    void settle();
+    void hand_over();
+
+    // One look for work; returns how many tasks it published.
+    size_t step();
+    size_t publish(Claim& claim);
+    void produce_all(kafka::Producer& producer, const Claim& claim);
+    void produce_ledger_record(kafka::Producer& producer, const Claim& claim);
+    void store_counters();
+    void confirmed(const Claim& claim);
+    int32_t partition_count(std::string_view topic);
+
+    // Between two transactions: gives and takes lanes, lets halted and paused ones go.
+    void balance();
+    void reload();
+    void sweep();
+    void halt_lane(int16_t lane, const std::string& reason, const std::string& detail);
+
+    void recover(const Failure& failure, std::stop_token stop);
+    void note_poison(const Failure& failure);
+    void drop_everything();
+    void show(const std::string& waiting);
+
+    PublisherOptions options_;
+    RelayShared shared_;
+    PublisherWatch& watch_;
+    Backoff backoff_;
+
+    std::optional<pg::Session> session_;
+    std::optional<Outbox> outbox_;
+    std::optional<Publishers> publishers_;
+    ProducerPair producers_;
+    std::optional<MessageWriter> writer_;
+
+    // Remembered also after an error, so that this thread may take its own publisher again.
+    std::optional<PublisherState> state_;
+    bool is_settled_ = false;
+    bool is_in_kafka_ = false;  // A Kafka transaction was begun and its end is not confirmed.
+    Floor floor_;
+    Counters counters_;
+    std::map<std::string, int32_t, std::less<>> partition_counts_;
+
+    // Halved when the broker refuses a batch for its size, until the one task stands alone.
+    int32_t task_limit_;
+    struct Suspect {
+        int16_t lane;
+        std::string reason;
+        std::string detail;
+    };
+    std::optional<Suspect> suspect_;      // Declared after the settle (PROTOCOL 5.1).
+    size_t produced_count_ = 0;           // Of the transaction in progress.
+    int16_t first_lane_ = 0;
+    Clock::time_point next_balance_{};
+    Clock::time_point next_sweep_{};
+    Clock::time_point last_start_{};
+    std::chrono::milliseconds idle_wait_{1};
+};
+
+}  // namespace millrace
