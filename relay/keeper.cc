@@ -23,7 +23,7 @@ constexpr seconds kSampleEvery{5};
 
 // The oldest by id of each lane stands in for the oldest of all: counting stops at 100000.
 constexpr std::string_view kBacklog = R"(
-    SELECT (SELECT count(*) FROM (SELECT FROM millrace.pending_tasks LIMIT 100000) some),
+    SELECT (SELECT count(*) FROM (SELECT FROM millrace.pending_tasks LIMIT 100000) AS counted),
            coalesce((SELECT extract(epoch FROM clock_timestamp() - min(o.created_at))::bigint
                      FROM millrace.relay_lanes l,
                           LATERAL (SELECT created_at FROM millrace.pending_tasks t

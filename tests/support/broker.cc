@@ -1,0 +1,151 @@
+#include "tests/support/broker.h"
+
+#include <chrono>
+#include <cstdlib>
+#include <stdexcept>
+#include <thread>
+
+#include "core/kafka/admin.h"
+#include "core/uuid.h"
+
+namespace millrace::test {
+
+namespace {
+
+using Message = std::unique_ptr<rd_kafka_message_t, decltype(&rd_kafka_message_destroy)>;
+using Partitions = std::unique_ptr<rd_kafka_topic_partition_list_t,
+                                   decltype(&rd_kafka_topic_partition_list_destroy)>;
+struct Destroy {
+    void operator()(rd_kafka_t* client) const { rd_kafka_destroy(client); }
+};
+using Reader = std::unique_ptr<rd_kafka_t, Destroy>;
+
+Reader make_reader() {
+    return Reader(kafka::make_client(RD_KAFKA_CONSUMER,
+                                     kafka::make_conf(kafka_options(),
+                                                      {{"group.id", "millrace-test-reader"},
+                                                       {"isolation.level", "read_committed"},
+                                                       {"enable.auto.commit", "false"},
+                                                       {"enable.partition.eof", "true"},
+                                                       {"auto.offset.reset", "earliest"},
+                                                       {"fetch.wait.max.ms", "50"}})));
+}
+
+std::map<std::string, std::string> headers_of(const rd_kafka_message_t* message) {
+    std::map<std::string, std::string> found;
+    rd_kafka_headers_t* headers = nullptr;
+    if (rd_kafka_message_headers(message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR) return found;
+    const char* name = nullptr;
+    const void* value = nullptr;
+    size_t size = 0;
+    for (size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &value, &size) ==
+                       RD_KAFKA_RESP_ERR_NO_ERROR;
+         ++i) {
+        found[name] = std::string(static_cast<const char*>(value), size);
+    }
+    return found;
+}
+
+std::optional<std::string> optional_bytes(const void* bytes, size_t size) {
+    if (bytes == nullptr) return std::nullopt;
+    return std::string(static_cast<const char*>(bytes), size);
+}
+
+SeenRecord record_of(const rd_kafka_message_t* message) {
+    return {.partition = message->partition,
+            .offset = message->offset,
+            .key = optional_bytes(message->key, message->key_len),
+            .value = optional_bytes(message->payload, message->len),
+            .timestamp_ms = rd_kafka_message_timestamp(message, nullptr),
+            .headers = headers_of(message)};
+}
+
+// Reads one partition to its end: what is committed, or, when `high_watermark` is not negative, until
+// nothing below that is open any more.
+void read_partition(rd_kafka_t* reader, const std::string& topic, int32_t partition,
+                    int64_t high_watermark, std::vector<SeenRecord>& records) {
+    const Partitions assignment(rd_kafka_topic_partition_list_new(1),
+                                &rd_kafka_topic_partition_list_destroy);
+    rd_kafka_topic_partition_list_add(assignment.get(), topic.c_str(), partition)->offset =
+        RD_KAFKA_OFFSET_BEGINNING;
+    rd_kafka_assign(reader, assignment.get());
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (std::chrono::steady_clock::now() < deadline) {
+        const Message message(rd_kafka_consumer_poll(reader, 100), &rd_kafka_message_destroy);
+        if (message == nullptr) continue;
+        if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+            if (message->offset >= high_watermark) return;
+            continue;
+        }
+        if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) records.push_back(record_of(message.get()));
+    }
+    throw std::runtime_error("partition " + topic + "-" + std::to_string(partition) +
+                             " could not be read to its end");
+}
+
+int32_t partition_count(rd_kafka_t* client, const std::string& topic) {
+    return kafka::Admin(client).partition_count(topic).value();
+}
+
+}  // namespace
+
+std::string brokers() {
+    const char* brokers = std::getenv("MILLRACE_TEST_KAFKA");
+    if (brokers == nullptr) throw std::runtime_error("MILLRACE_TEST_KAFKA is not set");
+    return brokers;
+}
+
+kafka::ClientOptions kafka_options() {
+    return {.brokers = brokers(), .client_id = "millrace-test", .properties = {}};
+}
+
+std::string fresh_name(const std::string& stem) {
+    return stem + "." + Uuid::random().text().substr(0, 8);
+}
+
+void create_topic(const std::string& name, int count,
+                  const std::map<std::string, std::string>& config) {
+    const Reader client = make_reader();
+    kafka::Admin admin(client.get());
+    admin.create_topic({.name = name, .partition_count = count, .replication = 1,
+                        .config = config});
+    // The answer comes before every part of the broker knows the topic.
+    while (admin.partition_count(name).value_or(0) != count) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+}
+
+void delete_topic(const std::string& name) {
+    const Reader client = make_reader();
+    rd_kafka_DeleteTopic_t* topic = rd_kafka_DeleteTopic_new(name.c_str());
+    rd_kafka_queue_t* queue = rd_kafka_queue_new(client.get());
+    rd_kafka_DeleteTopics(client.get(), &topic, 1, nullptr, queue);
+    rd_kafka_event_destroy(rd_kafka_queue_poll(queue, 10000));
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_DeleteTopic_destroy(topic);
+    while (kafka::Admin(client.get()).partition_count(name)) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+}
+
+std::vector<SeenRecord> read_topic(const std::string& topic) {
+    const Reader reader = make_reader();
+    std::vector<SeenRecord> records;
+    const auto ends = kafka::Admin(reader.get())
+                          .high_watermarks(topic, partition_count(reader.get(), topic));
+    for (const auto& [partition, end] : ends) {
+        read_partition(reader.get(), topic, partition, end, records);
+    }
+    return records;
+}
+
+size_t count_records(const std::string& topic) {
+    const Reader reader = make_reader();
+    std::vector<SeenRecord> records;
+    for (int32_t i = 0; i < partition_count(reader.get(), topic); ++i) {
+        read_partition(reader.get(), topic, i, /*high_watermark=*/-1, records);
+    }
+    return records.size();
+}
+
+}  // namespace millrace::test

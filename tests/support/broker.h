@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/kafka/client.h"
+#include "core/kafka/reaper.h"
+
+namespace millrace::test {
+
+// The broker that MILLRACE_TEST_KAFKA names; throws std::runtime_error when it is not set.
+std::string brokers();
+kafka::ClientOptions kafka_options();
+
+// A name no other test uses.
+std::string fresh_name(const std::string& stem);
+
+void create_topic(const std::string& name, int partition_count,
+                  const std::map<std::string, std::string>& config = {});
+void delete_topic(const std::string& name);
+
+// A record as a read_committed reader sees it.
+struct SeenRecord {
+    int32_t partition = 0;
+    int64_t offset = 0;
+    std::optional<std::string> key;
+    std::optional<std::string> value;
+    int64_t timestamp_ms = 0;
+    std::map<std::string, std::string> headers;
+};
+
+// Everything committed in the topic, partition after partition, each in order of offsets. Waits while a
+// transaction is open in it, at most 60 s.
+std::vector<SeenRecord> read_topic(const std::string& topic);
+// How many committed records a topic has, without waiting for open transactions.
+size_t count_records(const std::string& topic);
+
+}  // namespace millrace::test

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <string>
+
+#include "core/pg/session.h"
+
+namespace millrace::test {
+
+// A database of its own on the server that MILLRACE_TEST_PG names, with the project's schema in it;
+// dropped at the end, whoever is still connected. Throws std::runtime_error when the variable is
+// not set: a run without a server fails, it does not skip.
+class Database {
+  public:
+    explicit Database(int lane_count = 12);
+    ~Database();
+    Database(const Database&) = delete;
+    Database& operator=(const Database&) = delete;
+
+    // As the superuser that the variable names, with the settings that all our sessions have.
+    pg::Session connect() const;
+    const std::string& url() const { return url_; }
+
+  private:
+    std::string name_;
+    std::string url_;
+};
+
+}  // namespace millrace::test
