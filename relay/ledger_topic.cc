@@ -15,7 +15,8 @@ namespace {
 
 constexpr std::chrono::seconds kReadLimit{15};
 constexpr std::chrono::seconds kInitLimit{15};
-constexpr int kClaimTries = 5;
+constexpr int kClaimTries = 30;
+constexpr std::chrono::milliseconds kBetweenTries{200};
 
 Failure wrong_topic(const std::string& topic, const std::string& why) {
     return misconfigured("ledger_topic", "ledger topic " + topic + " " + why);
@@ -76,6 +77,8 @@ void write_claim(const kafka::ClientOptions& options, const Installation& instal
         } catch (const Failure& failure) {
             if (failure.kind() == FailureKind::kFatal || attempt == kClaimTries) throw;
         }
+        // A topic made a moment ago may have no leader yet.
+        std::this_thread::sleep_for(kBetweenTries);
     }
 }
 
@@ -92,9 +95,9 @@ void ensure_ledger_topic(const kafka::ClientOptions& options, const Installation
                         .config = {{"cleanup.policy", "compact"},
                                    {"min.compaction.lag.ms", "3600000"}}});
     std::optional<kafka::TopicFacts> facts = admin.topic_facts(topic);
-    for (int look = 0; !facts && look < 50; ++look) {
+    for (int look = 0; !facts && look < 30; ++look) {
         // The broker that answers may not have heard of the new topic yet.
-        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        std::this_thread::sleep_for(kBetweenTries);
         facts = admin.topic_facts(topic);
     }
     if (!facts) throw transient("kafka_timeout", "the new ledger topic did not appear");

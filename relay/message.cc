@@ -5,7 +5,11 @@
 #include <array>
 #include <charconv>
 #include <chrono>
+#include <memory>
 #include <nlohmann/json.hpp>
+
+#include "core/failure.h"
+#include "core/kafka/admin.h"
 
 namespace millrace {
 
@@ -19,6 +23,8 @@ void add_header(rd_kafka_headers_t* headers, std::string_view name, std::string_
 // The row's own headers: strings as they are, other JSON values as their text.
 void add_row_headers(rd_kafka_headers_t* headers, std::string_view json) {
     const auto object = nlohmann::ordered_json::parse(json, nullptr, /*allow_exceptions=*/false);
+    // PostgreSQL's json takes some escapes that are no Unicode, such as half a surrogate pair.
+    if (!object.is_object()) throw poison("task_refused", "the task's headers are no valid JSON");
     for (const auto& [name, value] : object.items()) {
         add_header(headers, name,
                    value.is_string() ? value.get_ref<const std::string&>() : value.dump());
@@ -72,20 +78,21 @@ kafka::Record MessageWriter::record(const Task& task, int32_t partition, int64_t
 }
 
 rd_kafka_headers_t* MessageWriter::headers(const Task& task, int64_t n) {
-    rd_kafka_headers_t* headers = rd_kafka_headers_new(8);
-    add_header(headers, "id", task.event_id.text());
-    add_header(headers, "type", task.task_type);
-    if (task.tenant_id) add_header(headers, "tenant", *task.tenant_id);
-    if (task.actor_id) add_header(headers, "actor", *task.actor_id);
-    if (task.headers) add_row_headers(headers, *task.headers);
+    std::unique_ptr<rd_kafka_headers_t, decltype(&rd_kafka_headers_destroy)> headers(
+        rd_kafka_headers_new(8), &rd_kafka_headers_destroy);
+    add_header(headers.get(), "id", task.event_id.text());
+    add_header(headers.get(), "type", task.task_type);
+    if (task.tenant_id) add_header(headers.get(), "tenant", *task.tenant_id);
+    if (task.actor_id) add_header(headers.get(), "actor", *task.actor_id);
+    if (task.headers) add_row_headers(headers.get(), *task.headers);
 
     const size_t prefix_size = sequence_prefix_.size();
     std::array<char, 24> digits{};
     const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), n).ptr;
     sequence_prefix_.append(digits.data(), end);
-    add_header(headers, "millrace-seq", sequence_prefix_);
+    add_header(headers.get(), "millrace-seq", sequence_prefix_);
     sequence_prefix_.resize(prefix_size);
-    return headers;
+    return headers.release();
 }
 
 void MessageWriter::write_envelope(const Task& task) {
@@ -106,8 +113,9 @@ void MessageWriter::write_envelope(const Task& task) {
     envelope_ += "}";
 }
 
-std::string partition_key(const Task& task) {
-    return task.key ? std::string(*task.key) : task.event_id.text();
+int32_t partition_of(const Task& task, int32_t partition_count) {
+    return task.key ? kafka::partition_of(*task.key, partition_count)
+                    : kafka::partition_of(task.event_id.text(), partition_count);
 }
 
 }  // namespace millrace

@@ -18,7 +18,8 @@ class MessageWriter {
     MessageWriter(MessageFormat format, std::string sequence_prefix)
         : format_(format), sequence_prefix_(std::move(sequence_prefix)) {}
 
-    // The record of `task` as the n-th of its (publisher, topic, partition).
+    // The record of `task` as the n-th of its (publisher, topic, partition). Throws kPoison
+    // `task_refused` if its headers can't be read.
     kafka::Record record(const Task& task, int32_t partition, int64_t n);
 
   private:
@@ -30,7 +31,7 @@ class MessageWriter {
     std::string envelope_;
 };
 
-// What decides a task's partition: its key, or its event id's text when it has none.
-std::string partition_key(const Task& task);
+// By its key, or by its event id's text when it has none (PROTOCOL 1).
+int32_t partition_of(const Task& task, int32_t partition_count);
 
 }  // namespace millrace

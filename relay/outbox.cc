@@ -45,16 +45,17 @@ constexpr std::string_view kBlocker = R"(
 
 std::string parameter(int number) { return "$" + std::to_string(number); }
 
-// One arm a lane, all above the floor.
+// One arm a lane, all above the floor. Each arm says its order: without it the planner can't merge the
+// arms (it plans them apart, and keeps an order only that somebody asked for) and would sort them.
 std::string arms(size_t lane_count, int first_parameter, std::string_view columns) {
     std::string sql;
     for (size_t i = 0; i < lane_count; ++i) {
         if (i > 0) sql += " UNION ALL ";
-        sql += "SELECT ";
+        sql += "(SELECT ";
         sql += columns;
         sql += " FROM millrace.pending_tasks WHERE lane = " +
                parameter(first_parameter + static_cast<int>(i)) +
-               "::smallint AND id > (SELECT id FROM low)";
+               "::smallint AND id > (SELECT id FROM low) ORDER BY id)";
     }
     return sql;
 }
@@ -66,19 +67,18 @@ std::string with_low() {
 // Which rows the claim takes: the oldest of all lanes as one stream, cut by rows and bytes. $4 rows,
 // $5 bytes, $6 and on the lanes. A payload counts with its stored size, which needs no detoasting.
 std::string pick_sql(size_t lane_count) {
-    return with_low() +
-           R"(, picked AS MATERIALIZED (
+    return with_low() + R"(, picked AS MATERIALIZED (
         SELECT ARRAY(
             SELECT tid FROM (
                 SELECT tid, id,
                        sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS bytes_before
-                FROM ()" +
-           arms(lane_count, kFloorParams + 3,
-                "ctid AS tid, id, coalesce(pg_column_size(payload), 0)"
-                " + coalesce(pg_column_size(payload_bytes), 0) AS size") +
+                FROM (SELECT tid, id, coalesce(pg_column_size(payload), 0)
+                                      + coalesce(pg_column_size(payload_bytes), 0) AS size
+                      FROM ()" +
+           arms(lane_count, kFloorParams + 3, "ctid AS tid, id, payload, payload_bytes") +
            R"() lanes
-                ORDER BY id
-                LIMIT $4::int) oldest
+                      ORDER BY id
+                      LIMIT $4::int) oldest) measured
             WHERE bytes_before < $5::bigint
             ORDER BY id) AS tids))";
 }
@@ -93,7 +93,7 @@ std::string claim_sql(size_t lane_count) {
 
 std::string probe_sql(size_t lane_count) {
     return with_low() + " SELECT pg_current_snapshot(), EXISTS (" +
-           arms(lane_count, kFloorParams + 1, "") + ")";
+           arms(lane_count, kFloorParams + 1, "id") + ")";
 }
 
 std::string sweep_sql() {

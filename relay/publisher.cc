@@ -263,8 +263,7 @@ size_t Publisher::publish(Claim& claim) {
 void Publisher::produce_all(kafka::Producer& producer, const Claim& claim) {
     size_t count = 0;
     for (const Task& task : claim.tasks) {
-        const int32_t partition =
-            kafka::partition_of(partition_key(task), partition_count(task.topic));
+        const int32_t partition = partition_of(task, partition_count(task.topic));
         producer.produce(
             writer_->record(task, partition, counters_.next(task.topic, partition)));
         if (++count == (claim.tasks.size() + 1) / 2) MILLRACE_CRASH_POINT("relay.mid_produce");

@@ -133,7 +133,8 @@ void Producer::produce(const Record& record) {
 }
 
 void Producer::flush() {
-    const auto limit = std::chrono::milliseconds(kTransactionTimeout) * 2;
+    // The client gives its records up after the transaction's time-out, so this only adds a margin.
+    const auto limit = std::chrono::milliseconds(kTransactionTimeout) + std::chrono::seconds(2);
     const rd_kafka_resp_err_t code =
         rd_kafka_flush(client_.get(), static_cast<int>(limit.count()));
     throw_if_refused();
@@ -186,6 +187,15 @@ void Producer::throw_if_refused() const {
         case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
         case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
             throw poison("task_too_large", detail);
+        // What one record is, not how the cluster is: a null key in a compacted topic, a timestamp out
+        // of the topic's range.
+        case RD_KAFKA_RESP_ERR_INVALID_MSG:
+        case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
+        case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
+        case RD_KAFKA_RESP_ERR_INVALID_RECORD:
+        case RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT:
+        case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
+            throw poison("task_refused", detail);
         case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
         case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
         case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:

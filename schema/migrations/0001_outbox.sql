@@ -44,6 +44,9 @@ CREATE TABLE millrace.pending_tasks (
     payload_bytes bytea,
     headers       json CHECK (json_typeof(headers) = 'object'),
     created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- It becomes Kafka's timestamp, which can't be negative or infinite.
+    CONSTRAINT created_at_in_range CHECK (
+        created_at >= '1970-01-01 00:00:00+00' AND created_at < '10000-01-01 00:00:00+00'),
     CONSTRAINT one_payload CHECK (payload IS NULL OR payload_bytes IS NULL),
     -- The only index: the claim reads each lane in id order.
     PRIMARY KEY (lane, id)

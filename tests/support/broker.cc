@@ -148,4 +148,21 @@ size_t count_records(const std::string& topic) {
     return records.size();
 }
 
+std::vector<std::string> sequence_breaks(const std::vector<SeenRecord>& records) {
+    std::vector<std::string> breaks;
+    std::map<std::pair<std::string, int32_t>, int64_t> last;
+    for (const SeenRecord& record : records) {
+        const std::string& text = record.headers.at("millrace-seq");
+        const size_t dot = text.rfind('.');
+        const int64_t n = std::stoll(text.substr(dot + 1));
+        int64_t& before = last[{text.substr(0, dot), record.partition}];
+        if (n != before + 1) {
+            breaks.push_back("partition " + std::to_string(record.partition) + ": " + text +
+                             " after " + std::to_string(before));
+        }
+        before = n;
+    }
+    return breaks;
+}
+
 }  // namespace millrace::test

@@ -38,4 +38,8 @@ std::vector<SeenRecord> read_topic(const std::string& topic);
 // How many committed records a topic has, without waiting for open transactions.
 size_t count_records(const std::string& topic);
 
+// Where millrace-seq of a publisher jumps, repeats or goes back within a partition; empty if it never
+// does. Counts from 1 on.
+std::vector<std::string> sequence_breaks(const std::vector<SeenRecord>& records);
+
 }  // namespace millrace::test

@@ -44,6 +44,15 @@ RelayOptions Installed::relay_options() const {
     return options;
 }
 
+std::string Installed::config(int publisher_count) const {
+    return "postgres: {url: \"" + database.url() + "\"}\n" +  //
+           "kafka: {brokers: \"" + brokers() + "\"}\n" +       //
+           "relay: {lease: 1s, publishers: " + std::to_string(publisher_count) + "}\n" +
+           "projections: {enabled: false}\n"
+           "admin: {listen: \"127.0.0.1:0\"}\n"
+           "log: {format: text}\n";
+}
+
 void Installed::insert(int count, int key_count) {
     pg::ArrayBuilder ids(pg::Type::kUuid);
     pg::ArrayBuilder keys(pg::Type::kText);

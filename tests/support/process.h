@@ -1,0 +1,59 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace millrace::test {
+
+// The real program as a process of its own, its standard error kept in a file. Killed and waited for
+// when destroyed. Not thread-safe.
+class Process {
+  public:
+    struct Options {
+        std::vector<std::string> arguments;
+        std::map<std::string, std::string> environment;  // Beside the test's own.
+        std::string log_name = "millrace";
+    };
+
+    explicit Process(const Options& options);
+    ~Process();
+    Process(Process&& other) noexcept;
+    Process& operator=(Process&& other) noexcept;
+    Process(const Process&) = delete;
+    Process& operator=(const Process&) = delete;
+
+    void signal(int number) const;
+    // SIGKILL, then waits for the end.
+    void kill();
+    bool is_running();
+    // Waits for the end; nothing when it did not come in time. Signals count as 128 + number.
+    std::optional<int> wait(int seconds);
+    // Everything it wrote to standard error.
+    std::string log() const;
+    bool has_logged(const std::string& text) const { return log().find(text) != std::string::npos; }
+    pid_t pid() const { return pid_; }
+
+  private:
+    std::optional<int> reap(bool block);
+
+    pid_t pid_ = -1;
+    std::optional<int> exit_status_;
+    std::string log_path_;
+};
+
+// Runs the program to its end; output is standard output and error together.
+struct Finished {
+    int exit_code;
+    std::string output;
+};
+Finished run_program(const std::vector<std::string>& arguments,
+                     const std::map<std::string, std::string>& environment = {});
+
+// A file in the test run's temporary folder.
+std::string write_file(const std::string& stem, const std::string& text);
+
+}  // namespace millrace::test
