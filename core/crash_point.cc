@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <sstream>
 #include <string>
 
 namespace millrace {
@@ -14,6 +15,7 @@ namespace {
 
 // Written by arm_crash_points before any thread exists, then only counted down.
 std::string armed_name;
+bool stops_only = false;
 std::atomic<int> passages_left{0};
 
 }  // namespace
@@ -22,13 +24,14 @@ void arm_crash_points() {
     const char* wish = std::getenv("MILLRACE_CRASH_AT");
     if (wish == nullptr || *wish == '\0') return;
 
-    std::string name = wish;
-    int nth = 1;
-    if (const size_t colon = name.rfind(':'); colon != std::string::npos) {
-        nth = std::atoi(name.c_str() + colon + 1);
-        name.resize(colon);
-    }
-    armed_name = name;
+    std::istringstream parts(wish);
+    std::string nth_text = "1";
+    std::string end;
+    std::getline(parts, armed_name, ':');
+    std::getline(parts, nth_text, ':');
+    std::getline(parts, end);
+    stops_only = end == "stop";
+    const int nth = std::atoi(nth_text.c_str());
     passages_left = nth < 1 ? 1 : nth;
     crash_points_armed = true;
 }
@@ -44,8 +47,7 @@ void pass_crash_point(const char* name) {
     // The marker tells the test that the point fired; write() because nothing may be buffered.
     const std::string marker = "crash point " + armed_name + " fired\n";
     [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, marker.data(), marker.size());
-    kill(getpid(), SIGKILL);
-    pause();
+    kill(getpid(), stops_only ? SIGSTOP : SIGKILL);
 }
 
 }  // namespace millrace

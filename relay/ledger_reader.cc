@@ -164,6 +164,7 @@ LedgerReader::Tail LedgerReader::read(int32_t partition, int64_t from, int64_t h
             rd_kafka_consumer_poll(client_.get(), std::min(100, milliseconds_left(deadline))),
             &rd_kafka_message_destroy);
         if (message == nullptr) continue;
+        if (message->rkt != nullptr && message->partition != partition) continue;  // Of before.
         if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
             // The end of what is committed; an open transaction keeps it below the watermark.
             tail.is_complete = message->offset >= high_watermark;

@@ -16,11 +16,11 @@
 namespace millrace::pg {
 
 struct SessionOptions {
-    std::string url;       // libpq's URI or keyword form; PG* variables fill what it leaves out.
-    std::string password;  // Empty: as the URL or libpq's own sources say.
+    std::string url{};       // libpq's URI or keyword form; PG* variables fill what it leaves out.
+    std::string password{};  // Empty: as the URL or libpq's own sources say.
     std::string application_name = "millrace";
     // Set for the session right after it is opened.
-    std::vector<std::pair<std::string, std::string>> settings;
+    std::vector<std::pair<std::string, std::string>> settings{};
     std::chrono::milliseconds connect_timeout{5000};
     // No call blocks longer; past it the session is broken and the failure is kUnknown.
     std::chrono::milliseconds call_timeout{30000};

@@ -13,7 +13,8 @@ namespace {
 
 constexpr std::string_view kInsert = R"(
     INSERT INTO millrace.pending_tasks (event_id, topic, key, task_type, payload)
-    SELECT event_id, $1, key, 'Counted', json_build_object('run', $2::text, 'n', n)
+    SELECT event_id, $1, key, 'Counted', json_build_object('run', $2::text, 'n', n,
+                                                              'padding', repeat('x', $6::int))
     FROM unnest($3::uuid[], $4::text[], $5::bigint[]) AS t(event_id, key, n))";
 
 }  // namespace
@@ -53,7 +54,11 @@ std::string Installed::config(int publisher_count) const {
            "log: {format: text}\n";
 }
 
-void Installed::insert(int count, int key_count) {
+void Installed::insert(int count, int key_count) { insert_padded(count, key_count, 0); }
+
+void Installed::insert_large(int count, int byte_count) { insert_padded(count, 1, byte_count); }
+
+void Installed::insert_padded(int count, int key_count, int padding) {
     pg::ArrayBuilder ids(pg::Type::kUuid);
     pg::ArrayBuilder keys(pg::Type::kText);
     pg::ArrayBuilder numbers(pg::Type::kInt8);
@@ -72,7 +77,8 @@ void Installed::insert(int count, int key_count) {
                                  .text(truth.run)
                                  .array(ids)
                                  .array(keys)
-                                 .array(numbers));
+                                 .array(numbers)
+                                 .int4(padding));
 }
 
 int64_t Installed::pending_count() {

@@ -28,6 +28,8 @@ class Installed {
     // Inserts `count` tasks over `key_count` keys in one transaction; each payload carries the key's
     // running number, which `truth` knows too.
     void insert(int count, int key_count = 10);
+    // The same with a payload of so many bytes each, over one key.
+    void insert_large(int count, int byte_count);
     int64_t pending_count();
     // What a read_committed reader sees of the topic against what was inserted.
     Verdict verdict();
@@ -35,6 +37,8 @@ class Installed {
     Truth truth;
 
   private:
+    void insert_padded(int count, int key_count, int padding);
+
     std::map<std::string, int64_t> last_of_key_;
 };
 

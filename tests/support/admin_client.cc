@@ -1,0 +1,25 @@
+#include "tests/support/admin_client.h"
+
+#include <httplib.h>
+
+#include <regex>
+
+#include "tests/support/installed.h"
+
+namespace millrace::test {
+
+std::string AdminClient::get(const std::string& path) const {
+    const std::string log = process_.log();
+    std::smatch found;
+    if (!std::regex_search(log, found, std::regex("admin[^\\n]*127\\.0\\.0\\.1:([0-9]+)"))) return "";
+    httplib::Client client("127.0.0.1", std::stoi(found[1]));
+    client.set_read_timeout(2, 0);
+    const auto answer = client.Get(path);
+    return answer ? answer->body : "";
+}
+
+double AdminClient::metric(const std::string& line_start) const {
+    return metric_in(get("/metrics"), line_start);
+}
+
+}  // namespace millrace::test
