@@ -16,6 +16,7 @@ namespace {
 struct Setting {
     bool json = false;
     std::string instance;
+    std::chrono::milliseconds slow_after{1000};
 } setting;
 
 spdlog::level::level_enum level_of(LogLevel level) {
@@ -46,6 +47,14 @@ std::string dump(const nlohmann::ordered_json& value) {
     return value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
+bool is_slow(std::initializer_list<LogField> fields) {
+    for (const LogField& field : fields) {
+        if (field.name != "duration_ms" || !field.is_number) continue;
+        return std::stoll(field.value) > setting.slow_after.count();
+    }
+    return false;
+}
+
 std::string as_text(std::string_view component, std::string_view text,
                     std::initializer_list<LogField> fields) {
     std::string line(text);
@@ -54,6 +63,7 @@ std::string as_text(std::string_view component, std::string_view text,
         line.append(" ").append(field.name).append("=");
         line.append(needs_quotes(field.value) ? dump(field.value) : field.value);
     }
+    if (is_slow(fields)) line.append(" slow=true");
     return line;
 }
 
@@ -64,6 +74,7 @@ std::string as_json(std::string_view component, std::string_view text,
     object["component"] = component;
     object["text"] = text;
     for (const LogField& field : fields) object[std::string(field.name)] = json_value(field);
+    if (is_slow(fields)) object["slow"] = true;
     if (!setting.instance.empty()) object["instance"] = setting.instance;
     return dump(object).substr(1);
 }
@@ -83,6 +94,7 @@ void set_up_log(const LogOptions& options) {
     setting.json = options.format == "json" ||
                    (options.format == "auto" && isatty(STDERR_FILENO) == 0);
     setting.instance = options.instance;
+    setting.slow_after = options.slow_after;
 
     auto logger = std::make_shared<spdlog::logger>(
         "millrace", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());

@@ -26,7 +26,9 @@ struct LogField {
 struct LogOptions {
     std::string level = "info";   // debug, info, warn, error.
     std::string format = "auto";  // text, json; auto: text on a terminal.
-    std::string instance;         // In every line of the JSON form, when not empty.
+    std::string instance = "";    // In every line of the JSON form, when not empty.
+    // A line whose duration_ms is above it says slow=true.
+    std::chrono::milliseconds slow_after{1000};
 };
 
 // Sets the process's log up, which goes to standard error. Before it is called lines are text at

@@ -1,0 +1,3 @@
+#include "app/millrace.h"
+
+int main(int argc, char** argv) { return millrace::main(argc, argv); }

@@ -1,0 +1,122 @@
+#include "app/millrace.h"
+
+#include <iostream>
+
+#include "app/command.h"
+#include "core/crash_point.h"
+#include "core/failure.h"
+
+namespace millrace {
+
+namespace {
+
+constexpr const char* kIntroduction =
+    "millrace publishes a PostgreSQL outbox to Kafka exactly once.\n"
+    "\n"
+    "  millrace run --config FILE         the worker\n";
+
+constexpr const char* kEnd =
+    "\n"
+    "Every command: --config FILE, --help with an example; --output table|json where it lists.\n"
+    "Exit: 0 ok, 1 failed, 2 usage, 3 checked and found wrong, 69 server down, 78 configuration.\n";
+
+constexpr size_t kSectionWidth = 14;
+constexpr size_t kWordWidth = 12;
+
+// The help of the program by sections; that of a verb as CLI11 has it.
+class Help : public CLI::Formatter {
+  public:
+    std::string make_help(const CLI::App* app, std::string name,
+                          CLI::AppFormatMode mode) const override {
+        if (app->get_parent() != nullptr) return Formatter::make_help(app, std::move(name), mode);
+        std::string text = kIntroduction;
+        for (const std::string section : {"Set up", "Operate", "Understand"}) {
+            std::string title = section;
+            for (const CLI::App* word : app->get_subcommands([&section](const CLI::App* candidate) {
+                     return candidate->get_group() == section;
+                 })) {
+                text += title == section ? "\n" : "";
+                text += padded(title, kSectionWidth) + padded(word->get_name(), kWordWidth) +
+                        word->get_description() + "\n";
+                title.clear();
+            }
+        }
+        return text + kEnd;
+    }
+
+  private:
+    static std::string padded(std::string text, size_t width) {
+        text.resize(std::max(width, text.size()), ' ');
+        return text;
+    }
+};
+
+void build(CLI::App& root, Choice& choice) {
+    root.formatter(std::make_shared<Help>());
+    root.set_version_flag("--version", "millrace " MILLRACE_VERSION);
+    root.require_subcommand(1);
+    root.name("millrace");
+    add_run(root, choice);
+    add_migrate(root, choice);
+}
+
+// A server that does not answer is told from a failure of the verb itself.
+int exit_code_of(const Failure& failure) {
+    const bool is_outage = (failure.kind() == FailureKind::kTransient && failure.sqlstate().empty()) ||
+                           failure.reason() == "pg_timeout";
+    return is_outage && failure.exit_code() == kExitFailed ? kExitServerDown : failure.exit_code();
+}
+
+int run_verb(const Choice& choice) {
+    try {
+        const Config config = Config::load(choice.arguments.config_path, read_environment());
+        for (const std::string& warning : config.warnings()) std::cerr << warning << "\n";
+        return choice.verb(choice.arguments, config);
+    } catch (const Failure& failure) {
+        // A configuration's mistakes name their places, one a line.
+        if (failure.reason() != "config") std::cerr << "millrace: " << failure.reason() << ": ";
+        std::cerr << failure.detail() << "\n";
+        return exit_code_of(failure);
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    arm_crash_points();
+    CLI::App root;
+    Choice choice;
+    build(root, choice);
+    try {
+        root.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        // Help and version are asked for; anything else is a mistake on the command line.
+        return root.exit(error) == 0 ? 0 : kExitUsage;
+    }
+    return run_verb(choice);
+}
+
+CLI::App* add_noun(CLI::App& root, const std::string& section, const std::string& name,
+                   const std::string& summary) {
+    CLI::App* noun = root.add_subcommand(name, summary)->group(section);
+    noun->require_subcommand(1);
+    return noun;
+}
+
+CLI::App* add_verb(CLI::App& parent, const VerbText& text, Choice& choice, Verb verb) {
+    CLI::App* added = parent.add_subcommand(text.name, text.summary);
+    added->footer("Example: " + text.example);
+    added->add_option("--config", choice.arguments.config_path,
+                      "configuration file (else MILLRACE_CONFIG, ./millrace.yaml, "
+                      "/etc/millrace/millrace.yaml)");
+    added->callback([&choice, verb = std::move(verb)] { choice.verb = verb; });
+    return added;
+}
+
+void add_output(CLI::App& verb, Choice& choice) {
+    verb.add_option("--output", choice.arguments.output, "table or json")
+        ->check(CLI::IsMember({"table", "json"}))
+        ->capture_default_str();
+}
+
+}  // namespace millrace
