@@ -111,17 +111,18 @@ std::optional<ClaimRecord> LedgerReader::claim(std::chrono::milliseconds limit) 
     const std::lock_guard lock(mutex_);
     const Deadline deadline = Clock::now() + limit;
     const int64_t high_watermark = kafka::Admin(client_.get()).high_watermark(topic_, 0);
-    // The claim is the oldest record of partition 0, and compaction keeps it; but a partition that is
-    // read whole proves that there is none.
-    const Tail tail = read(0, low_watermark(0, deadline), high_watermark, deadline);
-    std::optional<ClaimRecord> newest;
-    for (const auto& [key, value] : tail.records) {
-        if (key == kClaimKey) newest = decode_claim_record(value);
+    // What is committed shows a claim even while a dead publisher's transaction is open in the
+    // partition; only that there is none takes the whole partition to prove.
+    for (const int64_t end : {int64_t{-1}, high_watermark}) {
+        const Tail tail = read(0, low_watermark(0, deadline), end, deadline);
+        for (auto entry = tail.records.rbegin(); entry != tail.records.rend(); ++entry) {
+            if (entry->first == kClaimKey) return decode_claim_record(entry->second);
+        }
+        if (!tail.is_complete) {
+            throw transient("ledger_unread", "the ledger could not be read in time");
+        }
     }
-    if (!newest && !tail.is_complete) {
-        throw transient("ledger_unread", "the ledger could not be read in time");
-    }
-    return newest;
+    return std::nullopt;
 }
 
 void LedgerReader::ping() {

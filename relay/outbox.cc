@@ -65,17 +65,17 @@ std::string with_low() {
 }
 
 // Which rows the claim takes: the oldest of all lanes as one stream, cut by rows and bytes. $4 rows,
-// $5 bytes, $6 and on the lanes. A payload counts with its stored size, which needs no detoasting.
+// $5 bytes, $6 and on the lanes.
 std::string pick_sql(size_t lane_count) {
     return with_low() + R"(, picked AS MATERIALIZED (
         SELECT ARRAY(
             SELECT tid FROM (
                 SELECT tid, id,
-                       sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS bytes_before
-                FROM (SELECT tid, id, coalesce(pg_column_size(payload), 0)
-                                      + coalesce(pg_column_size(payload_bytes), 0) AS size
+                       sum(byte_count) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - byte_count
+                           AS bytes_before
+                FROM (SELECT tid, id, byte_count
                       FROM ()" +
-           arms(lane_count, kFloorParams + 3, "ctid AS tid, id, payload, payload_bytes") +
+           arms(lane_count, kFloorParams + 3, "ctid AS tid, id, byte_count") +
            R"() lanes
                       ORDER BY id
                       LIMIT $4::int) oldest) measured
@@ -132,11 +132,6 @@ Task task_of(const pg::Result& rows, int row) {
 }
 
 }  // namespace
-
-size_t Task::byte_count() const {
-    return topic.size() + (key ? key->size() : 0) + (payload ? payload->size() : 0) +
-           (headers ? headers->size() : 0);
-}
 
 std::vector<std::pair<std::string, std::string>> Outbox::session_settings() {
     auto settings = pg::common_settings();

@@ -25,9 +25,6 @@ struct Task {
     bool payload_is_bytes = false;
     std::optional<std::string_view> headers;  // A JSON object.
     int64_t created_at_us = 0;                // Microseconds since 1970.
-
-    // What a payload costs in a batch: key, payload and headers.
-    size_t byte_count() const;
 };
 
 // Which publisher a transaction acts for, and what its thread last knew of it.

@@ -44,6 +44,10 @@ CREATE TABLE millrace.pending_tasks (
     payload_bytes bytea,
     headers       json CHECK (json_typeof(headers) = 'object'),
     created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- What a claim is cut by. The stored size would not do: compressed, it can be a hundredth.
+    byte_count    integer NOT NULL GENERATED ALWAYS AS (
+        coalesce(octet_length(payload::text), 0) + coalesce(octet_length(payload_bytes), 0)
+        + coalesce(octet_length(headers::text), 0)) STORED,
     -- It becomes Kafka's timestamp, which can't be negative or infinite.
     CONSTRAINT created_at_in_range CHECK (
         created_at >= '1970-01-01 00:00:00+00' AND created_at < '10000-01-01 00:00:00+00'),

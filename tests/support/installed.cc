@@ -45,10 +45,11 @@ RelayOptions Installed::relay_options() const {
     return options;
 }
 
-std::string Installed::config(int publisher_count) const {
+std::string Installed::config(int publisher_count, const std::string& batch_bytes) const {
     return "postgres: {url: \"" + database.url() + "\"}\n" +  //
            "kafka: {brokers: \"" + brokers() + "\"}\n" +       //
-           "relay: {lease: 1s, publishers: " + std::to_string(publisher_count) + "}\n" +
+           "relay: {lease: 1s, publishers: " + std::to_string(publisher_count) +
+           ", batch: {bytes: " + batch_bytes + "}}\n" +
            "projections: {enabled: false}\n"
            "admin: {listen: \"127.0.0.1:0\"}\n"
            "log: {format: text}\n";
