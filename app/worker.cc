@@ -1,8 +1,11 @@
 #include "app/worker.h"
 
+#include <thread>
+
+#include "app/admin_server.h"
 #include "app/options.h"
+#include "app/server_probes.h"
 #include "core/log.h"
-#include "relay/relay.h"
 
 namespace millrace {
 
@@ -13,18 +16,40 @@ Worker::Worker(const Config& config, std::string instance, bool migrate_first, L
       lifetime_(lifetime) {}
 
 void Worker::run(std::stop_token stop) {
-    const std::optional<Ground> ground =
-        check_ground(config_, migrate_first_, reaper_, [](const std::string&) {}, stop);
-    if (ground) serve(*ground, std::move(stop));
+    metrics_
+        .gauge("millrace_build_info", "1; the label says which build.",
+               {{"version", MILLRACE_VERSION}})
+        .Set(1);
+    // First, so that a busy port ends the process before it does anything, and so that a probe gets an
+    // answer while the servers are being waited for.
+    const AdminServer admin(config_.text("admin.listen"), health_, metrics_);
+    ground_ = check_ground(
+        config_, migrate_first_, reaper_,
+        [this](const std::string& waits_for) { health_.set_start(waits_for); }, stop);
+    if (ground_) serve(*ground_, std::move(stop));
 }
 
 void Worker::serve(const Ground& ground, std::stop_token stop) {
-    Relay relay(relay_options(config_, ground.installation, instance_), ground.installation,
-                ground.ledger_topic_id, reaper_, metrics_,
-                [this](const Failure& failure) { lifetime_.fail(failure); });
+    if (!config_.boolean("relay.enabled")) {
+        throw misconfigured("nothing_to_run", "relay.enabled is false: there is nothing to run");
+    }
+    const kafka::ClientOptions kafka = kafka_options(config_, ground.installation, instance_);
+    PostgresProbe postgres_probe(session_options(config_), health_, metrics_);
+    KafkaProbe kafka_probe(kafka, ground.installation.ledger_topic(), health_, reaper_);
+    // They see the process's own stop, so that they end while the relay hands over, not after it.
+    const std::jthread postgres_thread([&postgres_probe, stop] { postgres_probe.run(stop); });
+    const std::jthread kafka_thread([&kafka_probe, stop] { kafka_probe.run(stop); });
+
+    relay_.emplace(relay_options(config_, ground.installation, instance_), ground.installation,
+                   ground.ledger_topic_id, reaper_, metrics_,
+                   [this](const Failure& failure) { lifetime_.fail(failure); });
+    health_.watch([this] {
+        const RelayStatus status = relay_->status();
+        return LoopStatus{status.waiting, status.longest_silence};
+    });
     log(LogLevel::kInfo, "app", "running",
         {{"installation", ground.installation.name}, {"prefix", ground.installation.prefix}});
-    relay.run(std::move(stop));
+    relay_->run(std::move(stop));
     log(LogLevel::kInfo, "app", "stopped");
 }
 

@@ -1,13 +1,16 @@
 #pragma once
 
+#include <optional>
 #include <stop_token>
 #include <string>
 
 #include "app/config.h"
+#include "app/health.h"
 #include "app/lifetime.h"
 #include "app/start.h"
 #include "core/kafka/reaper.h"
 #include "core/metrics.h"
+#include "relay/relay.h"
 
 namespace millrace {
 
@@ -18,7 +21,7 @@ class Worker {
     Worker(const Config& config, std::string instance, bool migrate_first, Lifetime& lifetime);
 
     // Returns when stop was requested and everything has handed over and ended; throws kFatal when it
-    // can't begin. Within one Kafka transaction (15 s) and a few calls of a session.
+    // can't begin. Stops within one Kafka transaction (15 s) and a few calls of a session.
     void run(std::stop_token stop);
 
   private:
@@ -30,6 +33,10 @@ class Worker {
     Lifetime& lifetime_;
     kafka::Reaper reaper_;
     Metrics metrics_;
+    Health health_;
+    // Members, so that they outlive the admin server, which asks the relay, which refers to the ground.
+    std::optional<Ground> ground_;
+    std::optional<Relay> relay_;
 };
 
 }  // namespace millrace

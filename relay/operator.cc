@@ -41,6 +41,16 @@ constexpr std::string_view kBacklog = R"(
     GROUP BY lane, topic
     ORDER BY count(*) DESC, lane, topic)";
 
+constexpr std::string_view kHalted = R"(
+    SELECT said FROM (
+        SELECT 1 AS kind, lane AS number, 'lane ' || lane || ' is halted: ' || halted AS said
+        FROM millrace.relay_lanes WHERE halted IS NOT NULL
+        UNION ALL
+        SELECT 0, 0, 'publishers ' || string_agg(number::text, ' ' ORDER BY number)
+                     || ' are halted: ' || halted
+        FROM millrace.relay_publishers WHERE halted IS NOT NULL GROUP BY halted) all_halted
+    ORDER BY kind, number)";
+
 constexpr std::string_view kLockLane = "SELECT millrace.lock_lane($1)";
 constexpr std::string_view kPause =
     "UPDATE millrace.relay_lanes SET paused = true WHERE lane = $1 AND NOT paused";
@@ -146,6 +156,13 @@ std::vector<PublisherReport> Operator::publishers() {
                               .is_owner_live = rows.boolean(i, 6)});
     }
     return publishers;
+}
+
+std::vector<std::string> Operator::halted() {
+    const pg::Result rows = session_.execute(kHalted);
+    std::vector<std::string> halted;
+    for (int i = 0; i < rows.row_count(); ++i) halted.push_back(rows.text(i, 0));
+    return halted;
 }
 
 void Operator::record_act(const std::string& verb, const std::string& object,

@@ -55,6 +55,8 @@ class Operator {
     // Over the first `task_count_max` rows.
     std::vector<BacklogShare> backlog(int task_count_max);
     std::vector<PublisherReport> publishers();
+    // Each halted lane, and the halted publishers by reason, in words; empty: nothing is.
+    std::vector<std::string> halted();
     void record_act(const std::string& verb, const std::string& object, const std::string& reason);
 
     // The rest runs in the caller's transaction.

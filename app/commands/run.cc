@@ -16,9 +16,13 @@ int run(const Arguments& arguments, const Config& config) {
     for (const std::string& warning : config.warnings()) log(LogLevel::kWarn, "app", warning);
 
     Lifetime lifetime;
-    Worker worker(config, instance, arguments.migrate_first, lifetime);
-    return lifetime.run([&worker](std::stop_token stop) { worker.run(std::move(stop)); },
-                        config.duration("shutdown_timeout"));
+    return lifetime.run(
+        [&](std::stop_token stop) {
+            // Made and destroyed in here, so that its end counts against the time to stop, too.
+            Worker worker(config, instance, arguments.migrate_first, lifetime);
+            worker.run(std::move(stop));
+        },
+        config.duration("shutdown_timeout"));
 }
 
 }  // namespace
