@@ -39,7 +39,7 @@ bool needs_quotes(std::string_view value) {
 
 nlohmann::ordered_json json_value(const LogField& field) {
     if (!field.is_number) return field.value;
-    return std::stoll(field.value);
+    return nlohmann::ordered_json::parse(field.value);
 }
 
 // Bytes that are not UTF-8 are replaced rather than refused: a log line must never throw.
