@@ -50,13 +50,15 @@ std::string base64(std::string_view bytes) {
 
 // RFC 3339 in UTC with microseconds.
 std::string timestamp_text(int64_t microseconds) {
-    const std::time_t seconds = static_cast<std::time_t>(microseconds / 1'000'000);
+    // Rounded down, also before 1970.
+    const int64_t fraction = (microseconds % 1'000'000 + 1'000'000) % 1'000'000;
+    const std::time_t seconds = static_cast<std::time_t>((microseconds - fraction) / 1'000'000);
     std::tm calendar{};
     gmtime_r(&seconds, &calendar);
     std::array<char, 40> text{};
     const size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &calendar);
     std::snprintf(text.data() + length, text.size() - length, ".%06dZ",
-                  static_cast<int>(microseconds % 1'000'000));
+                  static_cast<int>(fraction));
     return text.data();
 }
 
