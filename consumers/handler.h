@@ -8,8 +8,8 @@
 
 namespace millrace {
 
-// What a batch means. The runtime owns transaction, position, retry and clock; a handler owns SQL on
-// its own tables and nothing else, so that it can be replayed from the first event. One handler
+// What a batch means. The runtime owns transaction, position, retry and clock; a handler owns SQL
+// on its own tables and nothing else, so that it can be replayed from the first event. One handler
 // serves one loop: its calls come from that loop's thread. Implemented in projections/.
 class Handler {
   public:
@@ -28,7 +28,8 @@ class Handler {
     virtual size_t byte_count() const = 0;
     // Queues the batch's statements. May be called again for the same batch after a rollback.
     virtual void queue(pg::Pipeline& pipeline) = 0;
-    // Names, for an error message, the statement that was `index`-th of those queued: file and line.
+    // Names, for an error message, the statement that was `index`-th of those queued: file and
+    // line.
     virtual std::string describe_statement(size_t index, const pg::ServerError& error) const = 0;
     // Empties the batch.
     virtual void clear() = 0;

@@ -11,8 +11,8 @@
 
 namespace millrace {
 
-// The process's metrics. Thread-safe, as the library is; looking a counter up takes a lock, so loops
-// keep references to what they touch per batch. Names begin with `millrace_`.
+// The process's metrics. Thread-safe, as the library is; looking a counter up takes a lock, so
+// loops keep references to what they touch per batch. Names begin with `millrace_`.
 class Metrics {
   public:
     using Labels = std::map<std::string, std::string>;
@@ -26,8 +26,8 @@ class Metrics {
     // Buckets from 0.5 ms to 32 s, doubling.
     prometheus::Histogram& seconds(const std::string& name, const std::string& help,
                                    const Labels& labels = {});
-    // A label value that no longer holds (a reason that was mended) is set to zero by its owner; this
-    // is the text a scrape gets.
+    // A label value that no longer holds (a reason that was mended) is set to zero by its owner;
+    // this is the text a scrape gets.
     std::string text() const;
 
   private:

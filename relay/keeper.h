@@ -10,8 +10,8 @@
 
 namespace millrace {
 
-// Settles publishers whose owner is dead and frees their lanes, while the process's own publishers go
-// on (PROTOCOL 2.10); and samples what the relay's gauges show. One thread, one session.
+// Settles publishers whose owner is dead and frees their lanes, while the process's own publishers
+// go on (PROTOCOL 2.10); and samples what the relay's gauges show. One thread, one session.
 class Keeper {
   public:
     Keeper(PublisherOptions options, RelayShared shared, PublisherWatch& watch);

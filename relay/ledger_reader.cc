@@ -67,8 +67,8 @@ LedgerReader::Others LedgerReader::others(int16_t except, std::chrono::milliseco
     for (const auto& [partition, high_watermark] : watermarks) {
         if (partition == except || high_watermark == 0) continue;
         const auto publisher = static_cast<int16_t>(partition);
-        // Its publisher may be in the middle of a transaction, which is no concern of this look: what
-        // is committed counts.
+        // Its publisher may be in the middle of a transaction, which is no concern of this look:
+        // what is committed counts.
         int64_t step = kFirstStep;
         for (;;) {
             const int64_t from = std::max<int64_t>(0, high_watermark - step);

@@ -24,13 +24,13 @@ class LedgerReader {
     LedgerReader(const kafka::ClientOptions& options, std::string topic, Uuid installation,
                  kafka::Reaper& reaper);
 
-    // The newest committed record of a publisher's partition, none if it has none. Reads until it has
-    // seen all below the partition's uncommitted high watermark: if somebody's transaction is open
-    // there it waits, and says so by kTransient `ledger_open_transaction` (PROTOCOL 4.2).
+    // The newest committed record of a publisher's partition, none if it has none. Reads until it
+    // has seen all below the partition's uncommitted high watermark: if somebody's transaction is
+    // open there it waits, and says so by kTransient `ledger_open_transaction` (PROTOCOL 4.2).
     std::optional<LedgerRecord> newest(int16_t publisher, std::chrono::milliseconds limit);
 
-    // The newest committed record of each partition but one, as far as it can be read within `limit`.
-    // `unread` counts the partitions that could not (PROTOCOL 4.4).
+    // The newest committed record of each partition but one, as far as it can be read within
+    // `limit`. `unread` counts the partitions that could not (PROTOCOL 4.4).
     struct Others {
         std::map<int16_t, LedgerRecord> newest;
         int unread = 0;

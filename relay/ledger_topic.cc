@@ -32,8 +32,8 @@ void check_facts(kafka::Admin& admin, const std::string& topic, const kafka::Top
     const std::string& policy = config["cleanup.policy"];
     if (policy != "compact") {
         throw wrong_topic(topic, "has cleanup.policy=" + policy +
-                                     ", it must be exactly compact: with delete, the record of an idle "
-                                     "publisher would vanish");
+                                     ", it must be exactly compact: with delete, the record of an "
+                                     "idle publisher would vanish");
     }
     const int in_sync = std::atoi(config["min.insync.replicas"].c_str());
     if (facts.replication < 2 || in_sync < 2) {
@@ -49,8 +49,8 @@ void check_claim(const Installation& installation, const ClaimRecord& claim) {
         "prefix_taken",
         "the prefix '" + installation.prefix + "' belongs to installation " +
             claim.installation.text() + ", ours is " + installation.id.text() +
-            ": run 'millrace migrate up --name ANOTHER'; or, if that installation is gone, stop its "
-            "processes, delete the topic " +
+            ": run 'millrace migrate up --name ANOTHER'; or, if that installation is gone, stop "
+            "its processes, delete the topic " +
             installation.ledger_topic() + " and run 'millrace migrate up'");
 }
 

@@ -20,7 +20,8 @@ constexpr seconds kHungAfter{60};
 
 constexpr std::string_view kRegister = R"(
     INSERT INTO millrace.relay_members (instance, pid, backend_start, lease_until, kafka_ok_at)
-    SELECT $1, a.pid, a.backend_start, clock_timestamp() + $2::bigint * interval '1 millisecond', NULL
+    SELECT $1, a.pid, a.backend_start,
+           clock_timestamp() + $2::bigint * interval '1 millisecond', NULL
     FROM pg_stat_activity a WHERE a.pid = pg_backend_pid())";
 constexpr std::string_view kRenew = R"(
     UPDATE millrace.relay_members

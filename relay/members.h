@@ -35,8 +35,8 @@ class Lease {
     std::atomic<int64_t> kafka_answered_at_ns_{0};  // Steady clock; 0: never.
 };
 
-// What a publisher thread shows, so that one that hangs can be relieved (PROTOCOL 2.8), and its state
-// can be told by /readyz. Written by its thread, read by others.
+// What a publisher thread shows, so that one that hangs can be relieved (PROTOCOL 2.8), and its
+// state can be told by /readyz. Written by its thread, read by others.
 class PublisherWatch {
   public:
     void note_progress();
@@ -69,8 +69,8 @@ struct LeaseOptions {
 };
 
 // Keeps the process's row of relay_members through a session of its own, so that neither a claim in
-// progress nor a broker outage delays it. One thread. All SQL on relay_members but the joins that ask
-// who is alive.
+// progress nor a broker outage delays it. One thread. All SQL on relay_members but the joins that
+// ask who is alive.
 class LeaseLoop {
   public:
     LeaseLoop(LeaseOptions options, Lease& lease, std::vector<PublisherWatch*> watches);

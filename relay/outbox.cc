@@ -45,8 +45,9 @@ constexpr std::string_view kBlocker = R"(
 
 std::string parameter(int number) { return "$" + std::to_string(number); }
 
-// One arm a lane, all above the floor. Each arm says its order: without it the planner can't merge the
-// arms (it plans them apart, and keeps an order only that somebody asked for) and would sort them.
+// One arm a lane, all above the floor. Each arm says its order: without it the planner can't merge
+// the arms (it plans them apart, and keeps an order only that somebody asked for) and would sort
+// them.
 std::string arms(size_t lane_count, int first_parameter, std::string_view columns) {
     std::string sql;
     for (size_t i = 0; i < lane_count; ++i) {

@@ -47,7 +47,8 @@ struct ClaimLimits {
     int64_t byte_count = 1;
 };
 
-// The open transaction's work: tasks deleted from the outbox, in id order, and what the floor needs.
+// The open transaction's work: tasks deleted from the outbox, in id order, and what the floor
+// needs.
 struct Claim {
     int64_t seq = 0;
     uint64_t xid = 0;
@@ -69,7 +70,8 @@ class Outbox {
 
     explicit Outbox(pg::Session& session) : session_(session) {}
 
-    // Is there a task to claim in these lanes? Read-only: an empty claim would burn a transaction id.
+    // Is there a task to claim in these lanes? Read-only: an empty claim would burn a transaction
+    // id.
     Probe probe(const std::vector<int16_t>& lanes, const Floor& floor);
     // Opens a transaction, moves the publisher's seq and deletes the oldest tasks of all its lanes:
     // one round trip. Leaves the transaction open, also when it throws: kLost `publisher_lost`

@@ -23,7 +23,8 @@ class ProducerPair {
     // transaction. `topics` are then known to both. Blocks at most `limit`.
     void init(int publisher, const std::vector<std::string>& topics,
               std::chrono::milliseconds limit);
-    // The one whose turn it is; a tainted one is replaced first (PROTOCOL 3.7), which `replaced` tells.
+    // The one whose turn it is; a tainted one is replaced first (PROTOCOL 3.7), which `replaced`
+    // tells.
     kafka::Producer& next(bool& replaced);
     // Drops both at once; the reaper destroys them.
     void drop();

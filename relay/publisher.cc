@@ -117,8 +117,9 @@ bool Publisher::try_take(std::stop_token stop) {
         const auto taken = publishers_->take(free, *instance, session_->backend_pid(),
                                              session_->backend_started());
         if (!taken) {
-            // Its row is locked. Had its owner died in the middle of a send, no time-out of PostgreSQL
-            // would end its backend (PROTOCOL 2.4); ours from before an error is ours to end at once.
+            // Its row is locked. Had its owner died in the middle of a send, no time-out of
+            // PostgreSQL would end its backend (PROTOCOL 2.4); ours from before an error is ours to
+            // end at once.
             if (is_mine && publishers_->terminate(free.pid, free.started)) {
                 shared_.metrics.backends_terminated.Increment();
                 return false;
@@ -366,8 +367,8 @@ void Publisher::balance() {
     show("");
 }
 
-// Somebody changed our lanes or their flags: the row is locked in a statement of its own, and what it
-// means is read by later ones, or an old snapshot would give the old lanes with the new version.
+// Somebody changed our lanes or their flags: the row is locked in a statement of its own, and what
+// it means is read by later ones, or an old snapshot would give the old lanes with the new version.
 void Publisher::reload() {
     session_->rollback();
     pg::Transaction transaction(*session_);
@@ -437,7 +438,8 @@ void Publisher::recover(const Failure& failure, std::stop_token stop) {
             break;
         case FailureKind::kTransient:
             // Nothing of Kafka was begun when a claim met a lock: the publisher stays settled.
-            if (failure.sqlstate() == "55P03" && is_settled_ && !is_in_kafka_ && !session_->is_broken()) {
+            if (failure.sqlstate() == "55P03" && is_settled_ && !is_in_kafka_ &&
+                !session_->is_broken()) {
                 session_->rollback();
                 log(LogLevel::kWarn, "relay", "claim waits for a lock",
                     {{"holder", outbox_->blocker()}});

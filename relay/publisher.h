@@ -43,9 +43,10 @@ struct RelayShared {
     RelayMetrics& metrics;
 };
 
-// Runs one publisher: takes a free one, settles it, publishes its lanes' tasks in order, each exactly
-// once (PROTOCOL 3), keeps its share of the lanes, hands over on stop. One thread, one session, two
-// producers. Every step ends within the time of one Kafka transaction (15 s) or one session call.
+// Runs one publisher: takes a free one, settles it, publishes its lanes' tasks in order, each
+// exactly once (PROTOCOL 3), keeps its share of the lanes, hands over on stop. One thread, one
+// session, two producers. Every step ends within the time of one Kafka transaction (15 s) or one
+// session call.
 class Publisher {
   public:
     Publisher(PublisherOptions options, RelayShared shared, PublisherWatch& watch);

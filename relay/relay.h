@@ -27,8 +27,8 @@ struct RelayStatus {
     std::chrono::seconds longest_silence{0};
 };
 
-// The relay of one process: lease, keeper and publishers, a thread each. Built by the composition root
-// once both servers have answered.
+// The relay of one process: lease, keeper and publishers, a thread each. Built by the composition
+// root once both servers have answered.
 class Relay {
   public:
     // `on_fatal` is called once, from the thread that ended by a kFatal Failure.

@@ -92,8 +92,9 @@ void Settler::redo(const LedgerRecord& record, int32_t generation) {
          {"missing", static_cast<int64_t>(record.tasks.size()) - removed}});
 }
 
-// After a restore the publisher that ran one ahead may be one that nobody takes today, with its rows in
-// our lanes. Ledger first, then the rows: a live publisher moves its row last (PROTOCOL 4.4).
+// After a restore the publisher that ran one ahead may be one that nobody takes today, with its
+// rows in our lanes. Ledger first, then the rows: a live publisher moves its row last (PROTOCOL
+// 4.4).
 void Settler::look_at_others(const PublisherState& publisher) {
     const LedgerReader::Others others = ledger_.others(publisher.number, kOthersLimit);
     for (const PublisherSeq& row : publishers_.read_all()) {
@@ -129,7 +130,8 @@ void Settler::halt_everything(const PublisherState& publisher, const std::string
         pg::Transaction transaction(session_);
         const std::vector<PublisherSeq> rows = publishers_.lock_all();
         const PublisherSeq& mine = rows.at(static_cast<size_t>(publisher.number));
-        // A settler that was stopped before an operator's `ledger resume` must not halt a healthy fleet.
+        // A settler that was stopped before an operator's `ledger resume` must not halt a healthy
+        // fleet.
         if (mine.epoch == publisher.epoch && still_so(rows.at(static_cast<size_t>(about)))) {
             publishers_.halt_all(reason);
             transaction.commit();
@@ -138,7 +140,8 @@ void Settler::halt_everything(const PublisherState& publisher, const std::string
     }
     session_.execute("SET lock_timeout = '2s'");
     if (!halted) throw lost("publisher_lost", "the contradiction is gone: " + detail);
-    log(LogLevel::kError, "relay", "all publishers halted", {{"reason", reason}, {"detail", detail}});
+    log(LogLevel::kError, "relay", "all publishers halted",
+        {{"reason", reason}, {"detail", detail}});
     throw halt(reason, detail);
 }
 

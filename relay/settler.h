@@ -14,16 +14,16 @@
 namespace millrace {
 
 // Finds out, and puts right, what a publisher's last transaction did (PROTOCOL 4.2 to 4.4). The
-// predecessor is fenced in PostgreSQL by the take and in Kafka by init_transactions before `settle` is
-// called; the ledger then decides. Not thread-safe: one per session.
+// predecessor is fenced in PostgreSQL by the take and in Kafka by init_transactions before `settle`
+// is called; the ledger then decides. Not thread-safe: one per session.
 class Settler {
   public:
     Settler(pg::Session& session, const Installation& installation, LedgerReader& ledger,
             std::string ledger_topic_id, RelayMetrics& metrics);
 
-    // One transaction: redo if the ledger is one ahead, look at the other publishers, `finish` (which
-    // may change rows of this publisher), COMMIT. Updates seq, version and generation of `publisher`.
-    // Blocks at most `limit` plus 5 s. Throws kLost if it was taken meanwhile, kHalt
+    // One transaction: redo if the ledger is one ahead, look at the other publishers, `finish`
+    // (which may change rows of this publisher), COMMIT. Updates seq, version and generation of
+    // `publisher`. Blocks at most `limit` plus 5 s. Throws kLost if it was taken meanwhile, kHalt
     // after it has halted all publishers because ledger and database contradict each other,
     // kTransient or kUnknown when a server did not answer: take and settle again.
     void settle(PublisherState& publisher, std::chrono::milliseconds limit,

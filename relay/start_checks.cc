@@ -29,8 +29,8 @@ constexpr std::string_view kInvariant = R"(
           WHERE seqrelid = 'millrace.pending_tasks_id_seq'::regclass) s)";
 
 // Roles that are neither the owner, nor act as the owner, nor superusers, and hold more than the
-// column-level INSERT: with an UPDATE they could make a claim skip a row, with an id put one below the
-// floor. pg_write_all_data itself can't log in; its members are looked at.
+// column-level INSERT: with an UPDATE they could make a claim skip a row, with an id put one below
+// the floor. pg_write_all_data itself can't log in; its members are looked at.
 constexpr std::string_view kRights = R"(
     SELECT string_agg(r.rolname, ', ' ORDER BY r.rolname)
     FROM pg_roles r, pg_class c
@@ -47,15 +47,16 @@ constexpr std::string_view kSameSession = R"(
     SELECT pg_backend_pid(),
            (SELECT count(*) FROM pg_prepared_statements WHERE name = 'pooler_check'))";
 
-// Behind a transaction pooler pid and prepared statements would differ from one transaction to the next.
+// Behind a transaction pooler pid and prepared statements would differ from one transaction to the
+// next.
 void check_no_pooler(pg::Session& session) {
     session.prepare("pooler_check", "SELECT 1");
     for (int i = 0; i < 3; ++i) {
         const pg::Result row = session.execute(kSameSession);
         if (row.integer(0, 0) == session.backend_pid() && row.integer(0, 1) == 1) continue;
         throw misconfigured("pooler",
-                            "the connection goes through a transaction pooler: sessions do not keep "
-                            "their backend; connect to PostgreSQL directly");
+                            "the connection goes through a transaction pooler: sessions do not "
+                            "keep their backend; connect to PostgreSQL directly");
     }
 }
 
@@ -69,7 +70,8 @@ void check_relay_start(pg::Session& session, const Installation& installation) {
                             "pending_tasks: " +
                                 (invariant.row_count() == 0 ? "its columns or sequence are missing"
                                                             : invariant.text(0, 0)) +
-                                "; tasks could be lost, so restore the table as 'migrate up' made it");
+                                "; tasks could be lost, so restore the table as 'migrate up' made "
+                                "it");
     }
     const pg::Result rights = session.execute(kRights);
     if (!rights.is_null(0, 0)) {

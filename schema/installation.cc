@@ -90,8 +90,8 @@ Installation require_installation(pg::Session& session) {
         throw misconfigured(
             "database_copied",
             "this database is a copy of the one that installation '" + found->name +
-                "' was made in: if the original is gone, run 'millrace migrate up --moved'; if both "
-                "live on, run 'millrace migrate up --name NEW' here");
+                "' was made in: if the original is gone, run 'millrace migrate up --moved'; if "
+                "both live on, run 'millrace migrate up --name NEW' here");
     }
     const pg::Result facts = session.execute(kFacts);
     if (facts.bytes(0, 0) != "UTF8") {

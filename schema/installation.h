@@ -9,9 +9,9 @@
 
 namespace millrace {
 
-// One database's schema `millrace`, its prefix in Kafka, and all processes that serve it. Everything
-// named in Kafka derives from the stored prefix, never from a configuration: a renamed prefix would
-// neither fence nor settle its predecessor.
+// One database's schema `millrace`, its prefix in Kafka, and all processes that serve it.
+// Everything named in Kafka derives from the stored prefix, never from a configuration: a renamed
+// prefix would neither fence nor settle its predecessor.
 struct Installation {
     Uuid id;
     std::string name;
@@ -42,8 +42,8 @@ void insert_installation(pg::Session& session, const Installation& installation)
 void replace_installation(pg::Session& session, const Installation& installation);
 void set_kafka_cluster(pg::Session& session, const std::string& cluster_id);
 
-// The installation this process serves. Throws kFatal: `schema_too_old` (none yet), `database_copied`,
-// `database_encoding`, `lane_count_differs`.
+// The installation this process serves. Throws kFatal: `schema_too_old` (none yet),
+// `database_copied`, `database_encoding`, `lane_count_differs`.
 Installation require_installation(pg::Session& session);
 
 }  // namespace millrace

@@ -20,8 +20,8 @@ struct SequenceCounter {
     friend bool operator==(const SequenceCounter&, const SequenceCounter&) = default;
 };
 
-// A task by lane, id and digest of its event id. Ids alone do not do: after a crash PostgreSQL hands
-// out ids again that a lost transaction had used.
+// A task by lane, id and digest of its event id. Ids alone do not do: after a crash PostgreSQL
+// hands out ids again that a lost transaction had used.
 struct LedgerTask {
     int16_t lane = 0;
     int64_t id = 0;

@@ -62,7 +62,8 @@ void require_schema(pg::Session& session) {
                                 std::to_string(state.version) + ", this program needs " + ours +
                                 ": " + std::string(kMigrateHint));
     }
-    if (state.version > known_schema_version() && state.oldest_compatible > known_schema_version()) {
+    if (state.version > known_schema_version() &&
+        state.oldest_compatible > known_schema_version()) {
         throw misconfigured("schema_too_new",
                             "the database's schema is at version " +
                                 std::to_string(state.version) + ", this program knows " + ours +

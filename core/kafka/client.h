@@ -20,7 +20,8 @@ struct ClientOptions {
     std::map<std::string, std::string> properties;
 };
 
-// Throws kFatal `kafka_property` for an unknown property, a bad value, or one that the protocol sets.
+// Throws kFatal `kafka_property` for an unknown property, a bad value, or one that the protocol
+// sets.
 void validate_properties(const std::map<std::string, std::string>& properties);
 
 using Properties = std::vector<std::pair<std::string, std::string>>;

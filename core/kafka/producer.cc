@@ -79,8 +79,8 @@ void Producer::init(std::chrono::milliseconds timeout) {
 void Producer::warm_up(const std::vector<std::string>& topics) {
     for (const std::string& topic : topics) {
         const rd_kafka_metadata_t* metadata = nullptr;
-        const rd_kafka_resp_err_t code =
-            rd_kafka_metadata(client_.get(), /*all_topics=*/0, topic_handle(topic), &metadata, 5000);
+        const rd_kafka_resp_err_t code = rd_kafka_metadata(
+            client_.get(), /*all_topics=*/0, topic_handle(topic), &metadata, 5000);
         if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, "metadata of " + topic);
         rd_kafka_metadata_destroy(metadata);
     }
@@ -187,8 +187,8 @@ void Producer::throw_if_refused() const {
         case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
         case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
             throw poison("task_too_large", detail);
-        // What one record is, not how the cluster is: a null key in a compacted topic, a timestamp out
-        // of the topic's range.
+        // What one record is, not how the cluster is: a null key in a compacted topic, a timestamp
+        // out of the topic's range.
         case RD_KAFKA_RESP_ERR_INVALID_MSG:
         case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
         case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:

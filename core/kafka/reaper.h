@@ -19,8 +19,8 @@ class Reaper {
   public:
     Reaper();
 
-    // Takes ownership; returns at once. Messages still queued in a producer are purged first. `state`
-    // is what the client's callbacks use: it is freed after the client.
+    // Takes ownership; returns at once. Messages still queued in a producer are purged first.
+    // `state` is what the client's callbacks use: it is freed after the client.
     void bury(rd_kafka_t* client, std::shared_ptr<void> state = nullptr);
 
   private:

@@ -35,10 +35,10 @@ std::string first_line(std::string text) {
 // libpq gives no SQLSTATE for a failed connection attempt; the server's words for the failures that
 // waiting does not mend are stable enough to tell them from an outage.
 bool is_refusal(const std::string& message) {
-    for (const char* words : {"password authentication failed", "no password supplied",
-                              "does not exist", "no pg_hba.conf entry", "is not permitted to log in",
-                              "authentication failed", "invalid connection option",
-                              "invalid URI", "permission denied for database"}) {
+    for (const char* words :
+         {"password authentication failed", "no password supplied", "does not exist",
+          "no pg_hba.conf entry", "is not permitted to log in", "authentication failed",
+          "invalid connection option", "invalid URI", "permission denied for database"}) {
         if (message.find(words) != std::string::npos) return true;
     }
     return false;

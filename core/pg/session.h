@@ -26,8 +26,8 @@ struct SessionOptions {
     std::chrono::milliseconds call_timeout{30000};
 };
 
-// The settings of every session of ours: synchronous commit (PROTOCOL 2.5), no JIT, and time-outs by
-// which the server notices a client that is gone (PROTOCOL 2.4).
+// The settings of every session of ours: synchronous commit (PROTOCOL 2.5), no JIT, and time-outs
+// by which the server notices a client that is gone (PROTOCOL 2.4).
 std::vector<std::pair<std::string, std::string>> common_settings();
 
 // One connection to PostgreSQL. Not thread-safe: one per loop. Every call ends within

@@ -13,19 +13,21 @@ CREATE TABLE millrace.installation (
     schema_version   integer NOT NULL
 );
 
--- One definition of how keys map to lanes, in the database alone, so that no two programs can differ.
+-- One definition of how keys map to lanes, in the database alone, so that no two programs can
+-- differ.
 DO $make$
 BEGIN
     EXECUTE format(
-        'CREATE FUNCTION millrace.lane_count() RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE '
-        'AS $body$ SELECT %s $body$',
+        'CREATE FUNCTION millrace.lane_count() RETURNS integer '
+        'LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $body$ SELECT %s $body$',
         current_setting('millrace.lane_count')::integer);
 END
 $make$;
 
 CREATE FUNCTION millrace.lane_of(key text, event_id uuid) RETURNS smallint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $body$
-    SELECT ((hashtext(coalesce(key, event_id::text)) & 2147483647) % millrace.lane_count())::smallint
+    SELECT ((hashtext(coalesce(key, event_id::text)) & 2147483647)
+            % millrace.lane_count())::smallint
 $body$;
 
 -- A row is pending because it is there. xid stands before id, id is drawn one by one and by nobody

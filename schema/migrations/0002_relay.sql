@@ -78,7 +78,8 @@ BEGIN
 END
 $body$;
 
--- The first statement of a claim (PROTOCOL 3.2): the publisher's next seq, and what the floor needs.
+-- The first statement of a claim (PROTOCOL 3.2): the publisher's next seq, and what the floor
+-- needs.
 CREATE FUNCTION millrace.move_publisher(p_number smallint, p_epoch bigint, p_version bigint,
     OUT seq bigint, OUT xid xid8, OUT snapshot pg_snapshot, OUT sequence_value bigint)
 LANGUAGE plpgsql AS $body$

@@ -6,8 +6,8 @@ import java.util.List;
 import java.util.Random;
 import org.apache.kafka.common.utils.Utils;
 
-// Prints tests/data/murmur2.tsv by the Java client's own class: key in hex, its murmur2, the positive
-// number its partition comes from. From the root of a checkout:
+// Prints tests/data/murmur2.tsv by the Java client's own class: key in hex, its murmur2, the
+// positive number its partition comes from. From the root of a checkout:
 //
 //   java -cp 'build/kafka/libs/*' tests/data/Murmur2Table.java > tests/data/murmur2.tsv
 class Murmur2Table {

@@ -28,19 +28,5 @@ TEST(Relay, PublishesEachTaskOnceInTheOrderOfItsKey) {
     EXPECT_EQ(relay.metric("millrace_relay_floor_violations_total"), 0);
 }
 
-TEST(Relay, DISABLED_Drain) {
-    Installed installed(12, 8);
-    pg::Session session = installed.database.connect();
-    session.execute("INSERT INTO millrace.pending_tasks (topic, key, task_type, payload) SELECT '" + installed.topic + "', 'k' || (i % 100000), 'T', json_build_object('n', i, 'pad', repeat('x', 250)) FROM generate_series(1, 300000) i");
-    session.execute("VACUUM ANALYZE millrace.pending_tasks");
-    RelayOptions options = installed.relay_options();
-    options.publisher_count = std::getenv("PUBS") ? std::atoi(std::getenv("PUBS")) : 1;
-    const auto begin = std::chrono::steady_clock::now();
-    RunningRelay relay(installed, options);
-    eventually(600s, [&] { return session.execute("SELECT NOT EXISTS(SELECT FROM millrace.pending_tasks)").boolean(0,0); });
-    const double s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    printf("drain %f s, %f /s claim %f txn %f n %f\n", s, 300000 / s, relay.metric("millrace_relay_claim_seconds_sum"), relay.metric("millrace_relay_transaction_seconds_sum"), relay.metric("millrace_relay_transaction_seconds_count"));
-}
-
 }  // namespace
 }  // namespace millrace::test

@@ -60,8 +60,8 @@ SeenRecord record_of(const rd_kafka_message_t* message) {
             .headers = headers_of(message)};
 }
 
-// Reads one partition to its end: what is committed, or, when `high_watermark` is not negative, until
-// nothing below that is open any more.
+// Reads one partition to its end: what is committed, or, when `high_watermark` is not negative,
+// until nothing below that is open any more.
 void read_partition(rd_kafka_t* reader, const std::string& topic, int32_t partition,
                     int64_t high_watermark, std::vector<SeenRecord>& records) {
     const Partitions assignment(rd_kafka_topic_partition_list_new(1),

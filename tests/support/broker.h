@@ -32,14 +32,14 @@ struct SeenRecord {
     std::map<std::string, std::string> headers;
 };
 
-// Everything committed in the topic, partition after partition, each in order of offsets. Waits while a
-// transaction is open in it, at most 60 s.
+// Everything committed in the topic, partition after partition, each in order of offsets. Waits
+// while a transaction is open in it, at most 60 s.
 std::vector<SeenRecord> read_topic(const std::string& topic);
 // How many committed records a topic has, without waiting for open transactions.
 size_t count_records(const std::string& topic);
 
-// Where millrace-seq of a publisher jumps, repeats or goes back within a partition; empty if it never
-// does. Counts from 1 on.
+// Where millrace-seq of a publisher jumps, repeats or goes back within a partition; empty if it
+// never does. Counts from 1 on.
 std::vector<std::string> sequence_breaks(const std::vector<SeenRecord>& records);
 
 }  // namespace millrace::test

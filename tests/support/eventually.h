@@ -5,8 +5,8 @@
 
 namespace millrace::test {
 
-// Looks every 10 ms until `predicate` holds; false when `limit` has passed first. The one place where
-// a test waits.
+// Looks every 10 ms until `predicate` holds; false when `limit` has passed first. The one place
+// where a test waits.
 template <typename Predicate>
 bool eventually(std::chrono::milliseconds limit, Predicate predicate) {
     const auto deadline = std::chrono::steady_clock::now() + limit;

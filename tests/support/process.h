@@ -9,8 +9,8 @@
 
 namespace millrace::test {
 
-// The real program as a process of its own, its standard error kept in a file. Killed and waited for
-// when destroyed. Not thread-safe.
+// The real program as a process of its own, its standard error kept in a file. Killed and waited
+// for when destroyed. Not thread-safe.
 class Process {
   public:
     struct Options {

@@ -146,8 +146,8 @@ TEST(LedgerRecord, IsRefusedWithAnyBitFlippedBehindTheFormat) {
     }
 }
 
-// PROTOCOL 4.1: damage must not be taken for a newer program's record, nor the other way round; so the
-// format is looked at before the checksum.
+// PROTOCOL 4.1: damage must not be taken for a newer program's record, nor the other way round; so
+// the format is looked at before the checksum.
 TEST(LedgerRecord, OfEachOtherFormatIsToldFromADamagedOne) {
     for (int format = 0; format < 256; ++format) {
         if (format == kLedgerFormat) continue;

@@ -39,7 +39,11 @@ TEST(Log, WritesTheTextThenItsFields) {
 TEST(Log, QuotesAValueThatIsNotOnePlainWord) {
     const std::string line = written(as_text(), [] {
         log(LogLevel::kInfo, "relay", "said",
-            {{"a", "two words"}, {"b", "x=1"}, {"c", "say \"hi\""}, {"d", "line\nbreak"}, {"e", ""}});
+            {{"a", "two words"},
+             {"b", "x=1"},
+             {"c", "say \"hi\""},
+             {"d", "line\nbreak"},
+             {"e", ""}});
     });
 
     EXPECT_THAT(line, EndsWith(R"(said component=relay a="two words" b="x=1" c="say \"hi\"" )"

@@ -116,8 +116,8 @@ TEST(Message, NumbersEachRecordByItsOwnN) {
     EXPECT_EQ(headers_of(writer.record(task, 0, 2)).back().second, "0190b2f0.5.1.2");
 }
 
-// PostgreSQL's json takes half a surrogate pair, which no UTF-8 header can carry. It used to become a
-// nameless header that said "<discarded>".
+// PostgreSQL's json takes half a surrogate pair, which no UTF-8 header can carry. It used to become
+// a nameless header that said "<discarded>".
 TEST(Message, OfUnreadableHeadersIsRefused) {
     Task task = some_task();
     task.headers = R"({"broken": "\ud800"})";

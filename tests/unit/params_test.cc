@@ -8,8 +8,8 @@
 namespace millrace::pg {
 namespace {
 
-// Bytes as array_recv of PostgreSQL's arrayfuncs.c takes them: dimensions, has-null flag, element oid,
-// length, lower bound, then each element's length and bytes.
+// Bytes as array_recv of PostgreSQL's arrayfuncs.c takes them: dimensions, has-null flag, element
+// oid, length, lower bound, then each element's length and bytes.
 std::string bytes(std::initializer_list<int> values) {
     std::string text;
     for (const int value : values) text.push_back(static_cast<char>(value));
