@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdlib>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/failure.h"
+#include "projections/projection_file.h"
+#include "schema/event.h"
+#include "tests/support/database.h"
+
+namespace millrace::test {
+
+// The Failure that `call` throws; a failure of kind kFatal, reason `nothing_thrown` if it throws none.
+inline Failure failure_of(const std::function<void()>& call) {
+    try {
+        call();
+    } catch (const Failure& failure) {
+        return failure;
+    }
+    return fatal("nothing_thrown", "");
+}
+
+// A file of one table `t (id text PRIMARY KEY, n bigint)`, columns id and n, whose key is id, and the
+// apply statements given.
+inline std::string file_text(const std::vector<std::string>& apply,
+                             const std::string& types = "[Added, Removed]",
+                             const std::string& key = "key: id\n") {
+    std::string text =
+        "/* millrace projection\n"
+        "version: 1\n"
+        "topics: [things]\n"
+        "types: " + types + "\n" + key +
+        "columns:\n"
+        "  id: {type: text, path: $.id}\n"
+        "  n:  {type: bigint, path: $.n}\n"
+        "*/\n"
+        "-- table\n"
+        "CREATE TABLE t (id text PRIMARY KEY, n bigint);\n";
+    for (const std::string& statement : apply) text += "-- apply\n" + statement + ";\n";
+    return text;
+}
+
+// An event of topic `things`, partition 0, key as given.
+inline Event event_at(int64_t offset, std::string_view type, std::string_view key,
+                      std::optional<std::string_view> payload) {
+    Event event;
+    event.topic = "things";
+    event.offset = offset;
+    event.type = type;
+    event.key = key;
+    event.payload = payload;
+    return event;
+}
+
+}  // namespace millrace::test
