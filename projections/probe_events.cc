@@ -84,10 +84,10 @@ std::vector<ProbeEvent> probe_events(const ProjectionFile& file) {
                 if (token.kind == SqlTokenKind::kString) types.push_back(token.value);
             }
         }
+        types.emplace_back("sample");  // And one that no literal names, for what falls to an ELSE.
         std::sort(types.begin(), types.end());
         types.erase(std::unique(types.begin(), types.end()), types.end());
     }
-    if (types.empty()) types.emplace_back("sample");
     std::vector<ProbeEvent> events;
     for (const std::string& type : types) events.push_back({type, false, 0});
     if (file.mentions("_deleted")) events.push_back({"", true, 0});

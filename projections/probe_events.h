@@ -16,8 +16,8 @@ struct ProbeEvent {
     std::string name() const { return is_tombstone ? "a tombstone" : type; }
 };
 
-// What the probe makes pairs of: the file's types, else the string literals of its apply statements;
-// a tombstone is one more if the file mentions `_deleted`.
+// What the probe makes pairs of: the file's types, else the string literals of its apply statements
+// and a type that none of them is; a tombstone is one more if the file mentions `_deleted`.
 std::vector<ProbeEvent> probe_events(const ProjectionFile& file);
 
 // Adds the event with a value by its type in every column.

@@ -43,6 +43,11 @@ inline std::string file_text(const std::vector<std::string>& apply,
     return text;
 }
 
+// One of projections/samples/. Tests run in the project's root folder.
+inline ProjectionFile sample(const std::string& name) {
+    return read_projection_file("projections/samples/" + name);
+}
+
 // An event of topic `things`, partition 0, key as given.
 inline Event event_at(int64_t offset, std::string_view type, std::string_view key,
                       std::optional<std::string_view> payload) {

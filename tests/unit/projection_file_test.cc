@@ -237,8 +237,7 @@ TEST(DefinitionHash, DiffersWithEachThingThatChangesTheMeaning) {
 
 TEST(Samples, ParseWithoutWarnings) {
     for (const char* name : {"orders.sql", "customer_totals.sql"}) {
-        const ProjectionFile file =
-            read_projection_file(std::string(MILLRACE_SOURCE_FOLDER) + "/projections/samples/" + name);
+        const ProjectionFile file = test::sample(name);
 
         EXPECT_TRUE(file.warnings.empty()) << name;
     }

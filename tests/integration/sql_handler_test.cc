@@ -1,0 +1,337 @@
+#include "projections/sql_handler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/failure.h"
+#include "projections/version_schema.h"
+#include "tests/support/projections.h"
+
+namespace millrace {
+namespace {
+
+using test::event_at;
+using test::failure_of;
+using test::file_text;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+// A projection whose tables exist, and a session that applies its batches.
+class Applied {
+  public:
+    explicit Applied(const ProjectionFile& file) : session_(database_.connect()), handler_(file) {
+        {
+            pg::Transaction transaction(session_);
+            make_version_schema(session_, file, file.schema());
+            transaction.commit();
+        }
+        handler_.open(session_);
+    }
+    explicit Applied(const std::string& text) : Applied(parse_projection("things.sql", text)) {}
+
+    SqlHandler& handler() { return handler_; }
+    pg::Session& session() { return session_; }
+
+    // Takes an event that must neither be refused nor start a batch of its own.
+    void collect(std::string_view type, std::string_view key, std::optional<std::string> payload) {
+        const Event event = event_at(next_offset_++, type, key, payload);
+        ASSERT_TRUE(handler_.wants(event));
+        ASSERT_TRUE(handler_.collect(event));
+    }
+
+    pg::PipelineOutcome send() {
+        pg::Pipeline pipeline(session_);
+        handler_.queue(pipeline);
+        return pipeline.finish();
+    }
+
+    void apply() {
+        const pg::PipelineOutcome outcome = send();
+        ASSERT_FALSE(outcome.error) << outcome.error->text();
+        handler_.clear();
+    }
+
+    // Each row of the query's single text column.
+    std::vector<std::string> rows(const std::string& sql) {
+        const pg::Result result = session_.execute(sql);
+        std::vector<std::string> rows;
+        for (int row = 0; row < result.row_count(); ++row) rows.push_back(result.text(row, 0));
+        return rows;
+    }
+
+  private:
+    test::Database database_;
+    pg::Session session_;
+    SqlHandler handler_;
+    int64_t next_offset_ = 100;
+};
+
+// A file whose table keeps what its relation shows, in the order it shows it.
+std::string keeping(const std::string& relation, const std::string& columns) {
+    return "/* millrace projection\nversion: 1\ntopics: [things]\ncolumns:\n"
+           "  id: {type: text, path: $.id}\n  n: {type: bigint, path: $.n}\n"
+           "  s: {type: text, path: $.s}\n*/\n"
+           "-- table\nCREATE TABLE seen (at bigint GENERATED ALWAYS AS IDENTITY, row text);\n"
+           "-- apply\nINSERT INTO seen (row) SELECT ROW(" + columns + ")::text FROM " + relation +
+           ";\n";
+}
+
+constexpr const char* kSeen = "SELECT row FROM things_v1.seen ORDER BY at";
+
+TEST(SqlHandler, ShowsTheBatchInOffsetOrder) {
+    Applied things(keeping("batch", "_ord, _offset, id, n"));
+    things.collect("Added", "b", R"({"id": "b", "n": 1})");
+    things.collect("Added", "a", R"({"id": "a"})");
+    things.collect("Added", "b", R"({"id": "b", "n": 3})");
+
+    things.apply();
+
+    EXPECT_THAT(things.rows(kSeen), ElementsAre("(1,100,b,1)", "(2,101,a,)", "(3,102,b,3)"));
+}
+
+TEST(SqlHandler, ReducesBatchLastToTheLastEventOfEachKeyInKeyOrder) {
+    Applied things(keeping("batch_last", "_key, _offset, n, s, _count"));
+    things.collect("Added", "b", R"({"n": 1, "s": "x"})");
+    things.collect("Added", "a", R"({"n": 2})");
+    things.collect("Added", "b", R"({"n": 3})");
+
+    things.apply();
+
+    EXPECT_THAT(things.rows(kSeen), ElementsAre("(a,101,2,,1)", "(b,102,3,,2)"));
+}
+
+TEST(SqlHandler, MergesTheLastValueOfEachColumnWithTheMetasOfTheLastEvent) {
+    Applied things(keeping("batch_merged", "_key, _type, _offset, n, s, _count"));
+    things.collect("Added", "b", R"({"n": 1, "s": "x"})");
+    things.collect("Changed", "b", R"({"n": 3})");
+    things.collect("Gone", "b", R"({})");
+
+    things.apply();
+
+    EXPECT_THAT(things.rows(kSeen), ElementsAre("(b,Gone,102,3,x,3)"));
+}
+
+TEST(SqlHandler, KeepsEventsWithoutAKeyApart) {
+    Applied things(keeping("batch_last", "_offset, n, _count"));
+    for (const char* payload : {R"({"n": 1})", R"({"n": 2})"}) {
+        Event event = event_at(5, "Added", "", payload);
+        event.key = std::nullopt;
+        ASSERT_TRUE(things.handler().collect(event));
+    }
+
+    things.apply();
+
+    EXPECT_THAT(things.rows(kSeen), ElementsAre("(5,1,1)", "(5,2,1)"));
+}
+
+TEST(SqlHandler, GroupsByTheColumnThatIsTheKey) {
+    Applied things(file_text({"INSERT INTO t SELECT id, _count FROM batch_last ORDER BY id"}));
+    things.collect("Added", "m1", R"({"id": "b"})");
+    things.collect("Added", "m2", R"({"id": "b"})");
+    things.collect("Added", "m3", R"({"id": "a"})");
+
+    things.apply();
+
+    EXPECT_THAT(things.rows("SELECT id || n FROM things_v1.t ORDER BY id"), ElementsAre("a1", "b2"));
+}
+
+TEST(SqlHandler, SendsTheSameBatchAgainAfterARollback) {
+    Applied things(file_text({"INSERT INTO t SELECT id, n FROM batch ORDER BY id"}));
+    things.collect("Added", "a", R"({"id": "a", "n": 7})");
+    things.session().execute("BEGIN");
+    ASSERT_FALSE(things.send().error);
+    things.session().rollback();
+
+    things.apply();
+
+    EXPECT_THAT(things.rows("SELECT id || n FROM things_v1.t"), ElementsAre("a7"));
+}
+
+TEST(SqlHandler, RunsItsStatementsInFileOrderOverTheSameBatch) {
+    Applied things(file_text({"INSERT INTO t SELECT id, n FROM batch ORDER BY id",
+                              "UPDATE t SET n = t.n + l.n FROM batch_last AS l WHERE l.id = t.id"}));
+    things.collect("Added", "a", R"({"id": "a", "n": 7})");
+
+    things.apply();
+
+    EXPECT_THAT(things.rows("SELECT id || n FROM things_v1.t"), ElementsAre("a14"));
+}
+
+TEST(SqlHandler, BringsEachTypeToPostgresAsItsOwnTextWouldBeRead) {
+    Applied things(
+        "/* millrace projection\nversion: 1\ntopics: [things]\ncolumns:\n"
+        "  a: {type: boolean, path: $.a}\n  b: {type: smallint, path: $.b}\n"
+        "  c: {type: integer, path: $.c}\n  d: {type: bigint, path: $.d}\n"
+        "  e: {type: numeric, path: $.e}\n  f: {type: double precision, path: $.f}\n"
+        "  g: {type: date, path: $.g}\n  h: {type: timestamptz, path: $.h}\n"
+        "  i: {type: uuid, path: $.i}\n  j: {type: json, path: $.j}\n"
+        "  k: {type: jsonb, path: $.k}\n  l: {type: text, path: $.l}\n*/\n"
+        "-- table\nCREATE TABLE v (a boolean, b smallint, c integer, d bigint, e numeric,\n"
+        "  f double precision, g date, h timestamptz, i uuid, j json, k jsonb, l text);\n"
+        "-- apply\nINSERT INTO v SELECT a, b, c, d, e, f, g, h, i, j, k, l FROM batch;\n");
+    things.collect("Added", "a",
+                   R"({"a": true, "b": -32768, "c": 2147483647, "d": -9223372036854775808,
+                      "e": 12345678901234567890.1230, "f": -1.5e-3, "g": "1969-07-20",
+                      "h": "1969-07-20T20:17:40.1234567+02:00",
+                      "i": "c0ffee00-0000-4000-8000-000000000001", "j": {"x" : [1, 1.0]},
+                      "k": {"y": 1.50, "x": null}, "l": "é\n"})");
+
+    things.apply();
+
+    EXPECT_THAT(things.rows("SELECT (v = ROW(true, (-32768)::smallint, 2147483647,\n"
+                            "    (-9223372036854775808)::bigint, '12345678901234567890.1230'::numeric,\n"
+                            "    '-1.5e-3'::float8, '1969-07-20'::date,\n"
+                            "    '1969-07-20T20:17:40.1234567+02:00'::timestamptz,\n"
+                            "    'c0ffee00-0000-4000-8000-000000000001'::uuid,\n"
+                            "    '{\"y\": 1.50, \"x\": null}'::jsonb, E'é\\n'::text))::text\n"
+                            "FROM (SELECT a, b, c, d, e, f, g, h, i, k, l FROM things_v1.v) AS v"),
+                ElementsAre("true"));
+    EXPECT_THAT(things.rows("SELECT e::text || j::text FROM things_v1.v"),
+                ElementsAre("12345678901234567890.1230{\"x\" : [1, 1.0]}"));
+}
+
+// DESIGN 9: an event that follows a tombstone of its key starts a new batch.
+TEST(SqlHandler, LetsAnEventAfterATombstoneOfItsKeyStartANewBatch) {
+    Applied things(file_text({"INSERT INTO t SELECT _key, n FROM batch_last WHERE NOT _deleted "
+                              "ORDER BY _key ON CONFLICT (id) DO UPDATE SET n = excluded.n",
+                              "DELETE FROM t USING batch_last AS l WHERE l._deleted AND t.id = l._key"},
+                             "[Added]", ""));
+    things.collect("Added", "a", R"({"n": 1})");
+    things.collect("", "a", std::nullopt);
+    things.collect("Added", "b", R"({"n": 2})");
+
+    EXPECT_FALSE(things.handler().collect(event_at(200, "Added", "a", R"({"n": 3})")));
+
+    EXPECT_EQ(things.handler().event_count(), 3u);
+    things.apply();
+    EXPECT_THAT(things.rows("SELECT id || n FROM things_v1.t ORDER BY id"), ElementsAre("b2"));
+    things.collect("Added", "a", R"({"n": 3})");
+    things.apply();
+    EXPECT_THAT(things.rows("SELECT id || n FROM things_v1.t ORDER BY id"), ElementsAre("a3", "b2"));
+}
+
+TEST(SqlHandler, SkipsTombstonesUnlessTheFileMentionsThem) {
+    const SqlHandler blind(parse_projection("things.sql", file_text({"DELETE FROM t"})));
+    const SqlHandler sees(parse_projection(
+        "things.sql",
+        file_text({"DELETE FROM t USING batch WHERE _deleted"}, "[Added]", "")));
+
+    EXPECT_FALSE(blind.wants(event_at(1, "Added", "a", std::nullopt)));
+    EXPECT_TRUE(sees.wants(event_at(1, "Other", "a", std::nullopt)));
+}
+
+TEST(SqlHandler, WantsOnlyTheTypesOfItsFile) {
+    const SqlHandler handler(parse_projection("things.sql", file_text({"DELETE FROM t"})));
+
+    EXPECT_TRUE(handler.wants(event_at(1, "Removed", "a", "{}")));
+    EXPECT_FALSE(handler.wants(event_at(1, "Other", "a", "{}")));
+    EXPECT_FALSE(handler.wants(event_at(1, "", "a", "{}")));
+}
+
+TEST(SqlHandler, NamesFileAndLineOfAStatementThatFails) {
+    Applied things(file_text({"INSERT INTO t SELECT id, n FROM batch ORDER BY id",
+                              "UPDATE t\nSET n = 1 / (n - 7)"}));
+    things.collect("Added", "a", R"({"id": "a", "n": 7})");
+
+    const pg::PipelineOutcome outcome = things.send();
+
+    ASSERT_TRUE(outcome.error);
+    EXPECT_EQ(outcome.error->sqlstate, "22012");
+    EXPECT_EQ(outcome.failed_index, 1u);
+    EXPECT_EQ(things.handler().describe_statement(1, *outcome.error), "things.sql:15");
+}
+
+TEST(SqlHandler, LeavesTheBatchAsItWasWhenAnEventIsRefused) {
+    Applied things(file_text({"INSERT INTO t SELECT id, n FROM batch ORDER BY id"}));
+    things.collect("Added", "a", R"({"id": "a", "n": 7})");
+
+    const Failure failure = failure_of(
+        [&] { things.handler().collect(event_at(101, "Added", "b", R"({"id": "b\u0000"})")); });
+
+    EXPECT_EQ(failure.kind(), FailureKind::kPoison);
+    EXPECT_THAT(failure.detail(), HasSubstr("things-0@101: $.id: holds U+0000"));
+    things.apply();
+    EXPECT_THAT(things.rows("SELECT id || n FROM things_v1.t"), ElementsAre("a7"));
+}
+
+TEST(SqlHandler, RunsWithTheVersionsSchemaAloneAndNoPlannerSwitch) {
+    Applied things(file_text({"INSERT INTO t SELECT id, n FROM batch ORDER BY id"}));
+
+    EXPECT_THAT(things.rows("SELECT setting FROM pg_settings\n"
+                            "WHERE name IN ('search_path', 'jit', 'plan_cache_mode') ORDER BY name"),
+                ElementsAre("off", "force_generic_plan", "\"things_v1\""));
+    EXPECT_THAT(things.rows("SELECT name FROM pg_settings\n"
+                            "WHERE name LIKE 'enable%' AND setting <> reset_val"),
+                IsEmpty());
+}
+
+TEST(SqlHandler, RefreshesTheStatisticsOfItsTables) {
+    Applied things(file_text({"INSERT INTO t SELECT id, n FROM batch ORDER BY id"}));
+    things.collect("Added", "a", R"({"id": "a", "n": 7})");
+    things.apply();
+
+    things.handler().analyze(things.session());
+
+    EXPECT_THAT(things.rows("SELECT reltuples::text FROM pg_class WHERE oid = 'things_v1.t'::regclass"),
+                ElementsAre("1"));
+}
+
+// One event of the shop, as its own statement would leave the business row.
+struct ShopEvent {
+    std::string type;
+    std::string order;
+    std::string customer;
+    int cents;
+};
+
+std::string payload_of(const ShopEvent& event) {
+    if (event.type == "OrderPaid") return R"({"order": {"id": ")" + event.order + R"("}})";
+    return R"({"order": {"id": ")" + event.order + R"("}, "customer": {"id": ")" + event.customer +
+           R"("}, "amount_cents": )" + std::to_string(event.cents) +
+           R"(, "placed_at": "2024-05-01T12:00:00Z"})";
+}
+
+// Keys that come three times and more in a batch, as one batch and cut in every place.
+const std::vector<ShopEvent> kShop{
+    {"OrderPlaced", "o1", "c1", 100}, {"OrderPlaced", "o2", "c2", 200},
+    {"OrderPaid", "o1", "", 0},       {"OrderPlaced", "o3", "c1", 50},
+    {"OrderCancelled", "o1", "c1", 100}, {"OrderPaid", "o2", "", 0},
+    {"OrderCancelled", "o3", "c1", 50}, {"OrderPlaced", "o4", "c2", 7}};
+
+std::vector<std::string> shop_rows(const std::string& name, size_t cut, const std::string& sql) {
+    Applied shop(test::sample(name));
+    for (size_t i = 0; i < kShop.size(); ++i) {
+        if (i == cut) shop.apply();
+        const std::string payload = payload_of(kShop[i]);
+        const Event event = event_at(static_cast<int64_t>(i), kShop[i].type, kShop[i].order, payload);
+        const bool is_taken = !shop.handler().wants(event) || shop.handler().collect(event);
+        EXPECT_TRUE(is_taken);
+    }
+    shop.apply();
+    return shop.rows(sql);
+}
+
+TEST(Samples, OrdersKeepStatusFieldsAndCountHoweverBatchesAreCut) {
+    for (const size_t cut : {0u, 1u, 3u, 5u, 7u}) {
+        EXPECT_THAT(shop_rows("orders.sql", cut,
+                              "SELECT ROW(order_id, customer_id, amount_cents, status, events)::text\n"
+                              "FROM orders_v1.orders ORDER BY order_id"),
+                    ElementsAre("(o1,c1,100,cancelled,3)", "(o2,c2,200,paid,2)",
+                                "(o3,c1,50,cancelled,2)", "(o4,c2,7,placed,1)"))
+            << "cut at " << cut;
+    }
+}
+
+TEST(Samples, CustomerTotalsAddUpHoweverBatchesAreCut) {
+    for (const size_t cut : {0u, 1u, 4u, 7u}) {
+        EXPECT_THAT(shop_rows("customer_totals.sql", cut,
+                              "SELECT ROW(customer_id, orders, spent_cents)::text\n"
+                              "FROM customer_totals_v1.customer_totals ORDER BY customer_id"),
+                    ElementsAre("(c1,0,0)", "(c2,2,207)"))
+            << "cut at " << cut;
+    }
+}
+
+}  // namespace
+}  // namespace millrace
