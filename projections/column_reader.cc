@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "core/failure.h"
 #include "core/uuid.h"
+#include "projections/calendar.h"
 
 namespace millrace {
 

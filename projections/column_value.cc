@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/uuid.h"
+#include "projections/calendar.h"
 
 namespace millrace {
 
@@ -20,83 +21,11 @@ constexpr Misfit kNotDate = "not a date YYYY-MM-DD";
 constexpr Misfit kNotTime = "not an RFC 3339 time with an offset";
 constexpr Misfit kNotUuid = "not a uuid";
 
-constexpr std::chrono::sys_days kPostgresEpoch{std::chrono::year{2000} / 1 / 1};
 // What PostgreSQL's unconstrained numeric holds.
 constexpr int64_t kNumericDigitsMax = 131072;
 constexpr int64_t kNumericScaleMax = 16383;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-// Reads exactly `count` digits off the front of `text`.
-std::optional<int> take_digits(std::string_view& text, size_t count) {
-    if (text.size() < count) return std::nullopt;
-    int number = 0;
-    for (size_t i = 0; i < count; ++i) {
-        if (!is_digit(text[i])) return std::nullopt;
-        number = number * 10 + (text[i] - '0');
-    }
-    text.remove_prefix(count);
-    return number;
-}
-
-bool take_char(std::string_view& text, char upper) {
-    if (text.empty() || (text[0] & ~0x20) != (upper & ~0x20)) return false;
-    text.remove_prefix(1);
-    return true;
-}
-
-bool take_exact(std::string_view& text, char c) {
-    if (text.empty() || text[0] != c) return false;
-    text.remove_prefix(1);
-    return true;
-}
-
-std::optional<std::chrono::sys_days> take_date(std::string_view& text) {
-    const auto year = take_digits(text, 4);
-    if (!year || *year == 0 || !take_exact(text, '-')) return std::nullopt;
-    const auto month = take_digits(text, 2);
-    if (!month || !take_exact(text, '-')) return std::nullopt;
-    const auto day = take_digits(text, 2);
-    if (!day) return std::nullopt;
-    const std::chrono::year_month_day date{std::chrono::year{*year},
-                                           std::chrono::month{static_cast<unsigned>(*month)},
-                                           std::chrono::day{static_cast<unsigned>(*day)}};
-    if (!date.ok()) return std::nullopt;
-    return std::chrono::sys_days{date};
-}
-
-// Reads "hh:mm" and checks the limits.
-std::optional<std::chrono::minutes> take_minutes(std::string_view& text) {
-    const auto hours = take_digits(text, 2);
-    if (!hours || *hours > 23 || !take_exact(text, ':')) return std::nullopt;
-    const auto minutes = take_digits(text, 2);
-    if (!minutes || *minutes > 59) return std::nullopt;
-    return std::chrono::minutes{*hours * 60 + *minutes};
-}
-
-// Reads ".digits" if it stands there.
-std::optional<std::chrono::microseconds> take_fraction(std::string_view& text) {
-    if (!take_exact(text, '.')) return std::chrono::microseconds{0};
-    int64_t value = 0;
-    size_t count = 0;
-    for (; !text.empty() && is_digit(text[0]); text.remove_prefix(1), ++count) {
-        if (count < 6) value = value * 10 + (text[0] - '0');
-        if (count == 6 && text[0] >= '5') ++value;
-    }
-    if (count == 0) return std::nullopt;
-    for (size_t i = count; i < 6; ++i) value *= 10;
-    return std::chrono::microseconds{value};
-}
-
-// Reads "Z" or "+hh:mm".
-std::optional<std::chrono::minutes> take_offset(std::string_view& text) {
-    if (take_char(text, 'Z')) return std::chrono::minutes{0};
-    const bool is_behind = take_exact(text, '-');
-    if (!is_behind && !take_exact(text, '+')) return std::nullopt;
-    const auto minutes = take_minutes(text);
-    if (!minutes) return std::nullopt;
-    return is_behind ? -*minutes : *minutes;
-}
 
 template <typename Integer>
 Misfit append_integer(std::string_view token, std::string& out) {
@@ -143,9 +72,9 @@ Misfit append_number(ColumnType type, std::string_view token, std::string& out) 
 }
 
 Misfit append_date(std::string_view text, std::string& out) {
-    const auto date = take_date(text);
-    if (!date || !text.empty()) return kNotDate;
-    pg::append_int32(out, static_cast<int32_t>((*date - kPostgresEpoch).count()));
+    const auto date = parse_date(text);
+    if (!date) return kNotDate;
+    pg::append_int32(out, *date);
     return kFits;
 }
 
@@ -245,27 +174,6 @@ Misfit append_checked_text(std::string_view text, std::string& out) {
     if (text.find('\0') != std::string_view::npos) return kHoldsNul;
     out.append(text);
     return kFits;
-}
-
-std::optional<int64_t> parse_rfc3339(std::string_view text) {
-    const auto date = take_date(text);
-    if (!date || !take_char(text, 'T')) return std::nullopt;
-    const auto minutes = take_minutes(text);
-    if (!minutes || !take_exact(text, ':')) return std::nullopt;
-    const auto seconds = take_digits(text, 2);
-    if (!seconds || *seconds > 60) return std::nullopt;  // 60: a leap second, the next minute's 0.
-    const auto fraction = take_fraction(text);
-    if (!fraction) return std::nullopt;
-    const auto offset = take_offset(text);
-    if (!offset || !text.empty()) return std::nullopt;
-    const std::chrono::microseconds time = (*date - kPostgresEpoch) + *minutes - *offset +
-                                           std::chrono::seconds{*seconds} + *fraction;
-    return time.count();
-}
-
-int64_t postgres_time(std::chrono::milliseconds since_1970) {
-    const auto epoch = kPostgresEpoch.time_since_epoch();
-    return std::chrono::duration_cast<std::chrono::microseconds>(since_1970 - epoch).count();
 }
 
 bool is_json_number(std::string_view token) {

@@ -1,8 +1,5 @@
 #pragma once
 
-#include <chrono>
-#include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -34,10 +31,6 @@ Misfit append_raw_json(ColumnType type, const JsonSlot& slot, std::string& out);
 // Text that may come from anywhere.
 Misfit append_checked_text(std::string_view text, std::string& out);
 
-// Microseconds since 2000-01-01 UTC, as PostgreSQL counts, of an RFC 3339 time with an offset; more
-// than six digits of a second are rounded, as PostgreSQL does.
-std::optional<int64_t> parse_rfc3339(std::string_view text);
-int64_t postgres_time(std::chrono::milliseconds since_1970);
 // True for the grammar of a JSON number, nothing before or behind it.
 bool is_json_number(std::string_view token);
 // False for a JSON number that PostgreSQL's numeric, and with it jsonb, does not hold.

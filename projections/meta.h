@@ -1,8 +1,8 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string_view>
-#include <vector>
 
 #include "core/pg/params.h"
 
@@ -33,7 +33,7 @@ struct MetaColumn {
 };
 
 // All of them, in the order in which they are sent.
-const std::vector<MetaColumn>& meta_columns();
+std::span<const MetaColumn> meta_columns();
 std::optional<Meta> find_meta(std::string_view name);
 const MetaColumn& column_of(Meta meta);
 

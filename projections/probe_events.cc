@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "core/uuid.h"
+#include "projections/calendar.h"
 #include "projections/column_value.h"
 #include "projections/sql_lexer.h"
 

@@ -1,9 +1,11 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <set>
 
+#include "projections/calendar.h"
 #include "projections/column_value.h"
 #include "projections/nearest_name.h"
 #include "projections/projection_parts.h"
@@ -12,9 +14,10 @@ namespace millrace {
 
 namespace {
 
-const std::vector<std::string_view> kHeaderKeys{"version", "topics", "types",
-                                                "start",   "key",    "columns"};
-const std::vector<std::string_view> kColumnKeys{"type", "path", "header", "required", "default"};
+constexpr std::array<std::string_view, 6> kHeaderKeys{"version", "topics", "types",
+                                                      "start",   "key",    "columns"};
+constexpr std::array<std::string_view, 5> kColumnKeys{"type", "path", "header", "required",
+                                                      "default"};
 constexpr size_t kIdentifierSizeMax = 63;
 
 bool has_only(std::string_view text, std::string_view allowed) {
@@ -67,7 +70,7 @@ class HeaderParser {
     }
 
     // Unknown keys, and keys that stand there twice, of which yaml-cpp would drop one in silence.
-    void check_keys(const YAML::Node& map, const std::vector<std::string_view>& known) {
+    void check_keys(const YAML::Node& map, std::span<const std::string_view> known) {
         std::set<std::string> seen;
         for (const auto& entry : map) {
             const std::string key = entry.first.Scalar();
