@@ -1,7 +1,11 @@
 #include "projections/json_walker.h"
 
+#include <simdjson.h>
+
 #include <cstring>
 #include <optional>
+#include <string>
+#include <utility>
 
 #include "projections/column_value.h"
 
@@ -45,7 +49,55 @@ std::optional<std::string_view> plain_string(const char* begin, const char* end)
 
 }  // namespace
 
-JsonWalker::JsonWalker(const std::vector<JsonPath>& paths) : nodes_(1) {
+class JsonWalker::Walk {
+  public:
+    explicit Walk(const std::vector<JsonPath>& paths);
+
+    Misfit read(std::string_view payload);
+    const JsonSlot& slot(size_t path_index) const { return slots_[node_of_path_[path_index]]; }
+
+  private:
+    // Paths that begin alike share their nodes. Node 0 is the payload itself.
+    struct Node {
+        std::vector<std::pair<std::string, size_t>> members;
+        std::vector<std::pair<size_t, size_t>> elements;
+        bool is_wanted = false;
+    };
+
+    using Value = simdjson::ondemand::value;
+
+    size_t add_step(size_t node, const JsonStep& step);
+    std::string_view pad(std::string_view payload);
+    void forget(size_t node);
+    size_t find_member(size_t node, std::string_view name) const;
+    size_t find_element(size_t node, size_t number) const;
+    void visit(Value value, size_t node, int depth);
+    void visit_object(Value value, size_t node, int depth);
+    std::string_view name_of(simdjson::ondemand::field& field);
+    void visit_array(Value value, size_t node, int depth);
+    void visit_scalar(Value value, simdjson::ondemand::json_type type, size_t node);
+    void keep(size_t node, JsonSlot slot);
+
+    std::vector<Node> nodes_;
+    std::vector<JsonSlot> slots_;
+    std::vector<size_t> node_of_path_;
+    simdjson::ondemand::parser parser_;
+    simdjson::ondemand::document document_;
+    std::string padded_;
+    size_t nul_count_ = 0;
+    size_t huge_number_count_ = 0;
+};
+
+JsonWalker::JsonWalker(const std::vector<JsonPath>& paths)
+    : walk_(std::make_unique<Walk>(paths)) {}
+
+JsonWalker::~JsonWalker() = default;
+
+std::string_view JsonWalker::read(std::string_view payload) { return walk_->read(payload); }
+
+const JsonSlot& JsonWalker::slot(size_t path_index) const { return walk_->slot(path_index); }
+
+JsonWalker::Walk::Walk(const std::vector<JsonPath>& paths) : nodes_(1) {
     for (const JsonPath& path : paths) {
         size_t node = 0;
         for (const JsonStep& step : path) node = add_step(node, step);
@@ -55,7 +107,7 @@ JsonWalker::JsonWalker(const std::vector<JsonPath>& paths) : nodes_(1) {
     slots_.resize(nodes_.size());
 }
 
-std::string_view JsonWalker::read(std::string_view payload) {
+std::string_view JsonWalker::Walk::read(std::string_view payload) {
     forget(0);
     nul_count_ = 0;
     huge_number_count_ = 0;
@@ -76,7 +128,7 @@ std::string_view JsonWalker::read(std::string_view payload) {
     return kFits;
 }
 
-size_t JsonWalker::add_step(size_t node, const JsonStep& step) {
+size_t JsonWalker::Walk::add_step(size_t node, const JsonStep& step) {
     const size_t next = nodes_.size();
     if (const auto* name = std::get_if<std::string>(&step)) {
         const size_t found = find_member(node, *name);
@@ -94,7 +146,7 @@ size_t JsonWalker::add_step(size_t node, const JsonStep& step) {
 
 // simdjson reads past the end, hence the copy. The brackets make a payload that is a bare string or
 // number an element like any other.
-std::string_view JsonWalker::pad(std::string_view payload) {
+std::string_view JsonWalker::Walk::pad(std::string_view payload) {
     const size_t size = payload.size() + 2;
     if (padded_.size() < size + simdjson::SIMDJSON_PADDING) {
         padded_.resize(2 * size + simdjson::SIMDJSON_PADDING);
@@ -105,13 +157,13 @@ std::string_view JsonWalker::pad(std::string_view payload) {
     return {padded_.data(), size};
 }
 
-void JsonWalker::forget(size_t node) {
+void JsonWalker::Walk::forget(size_t node) {
     slots_[node] = {};
     for (const auto& [name, child] : nodes_[node].members) forget(child);
     for (const auto& [number, child] : nodes_[node].elements) forget(child);
 }
 
-size_t JsonWalker::find_member(size_t node, std::string_view name) const {
+size_t JsonWalker::Walk::find_member(size_t node, std::string_view name) const {
     if (node == kNoNode) return kNoNode;
     for (const auto& [member, child] : nodes_[node].members) {
         if (member == name) return child;
@@ -119,7 +171,7 @@ size_t JsonWalker::find_member(size_t node, std::string_view name) const {
     return kNoNode;
 }
 
-size_t JsonWalker::find_element(size_t node, size_t number) const {
+size_t JsonWalker::Walk::find_element(size_t node, size_t number) const {
     if (node == kNoNode) return kNoNode;
     for (const auto& [element, child] : nodes_[node].elements) {
         if (element == number) return child;
@@ -127,7 +179,7 @@ size_t JsonWalker::find_element(size_t node, size_t number) const {
     return kNoNode;
 }
 
-void JsonWalker::visit(Value value, size_t node, int depth) {
+void JsonWalker::Walk::visit(Value value, size_t node, int depth) {
     if (depth > kDepthMax) refuse(simdjson::DEPTH_ERROR);
     const json_type type = value.type();
     if (type != json_type::object && type != json_type::array) {
@@ -144,7 +196,7 @@ void JsonWalker::visit(Value value, size_t node, int depth) {
                 huge_number_count_ > huge_number_count_before});
 }
 
-void JsonWalker::visit_object(Value value, size_t node, int depth) {
+void JsonWalker::Walk::visit_object(Value value, size_t node, int depth) {
     for (simdjson::ondemand::field field : value.get_object()) {
         const std::string_view name = name_of(field);
         const size_t child = find_member(node, name);
@@ -154,7 +206,7 @@ void JsonWalker::visit_object(Value value, size_t node, int depth) {
     }
 }
 
-std::string_view JsonWalker::name_of(simdjson::ondemand::field& field) {
+std::string_view JsonWalker::Walk::name_of(simdjson::ondemand::field& field) {
     const char* quote = field.key().raw() - 1;
     const auto plain = plain_string(quote, padded_.data() + padded_.size());
     if (plain) return *plain;
@@ -163,14 +215,14 @@ std::string_view JsonWalker::name_of(simdjson::ondemand::field& field) {
     return name;
 }
 
-void JsonWalker::visit_array(Value value, size_t node, int depth) {
+void JsonWalker::Walk::visit_array(Value value, size_t node, int depth) {
     size_t number = 0;
     for (Value element : value.get_array()) {
         visit(element, find_element(node, number++), depth + 1);
     }
 }
 
-void JsonWalker::visit_scalar(Value value, json_type type, size_t node) {
+void JsonWalker::Walk::visit_scalar(Value value, json_type type, size_t node) {
     const std::string_view raw = trim(value.raw_json_token());
     if (type == json_type::string) {
         const auto plain = plain_string(raw.data(), raw.data() + raw.size());
@@ -191,7 +243,7 @@ void JsonWalker::visit_scalar(Value value, json_type type, size_t node) {
     keep(node, {JsonSlot::Kind::kToken, raw, raw, false, is_huge});
 }
 
-void JsonWalker::keep(size_t node, JsonSlot slot) {
+void JsonWalker::Walk::keep(size_t node, JsonSlot slot) {
     if (node != kNoNode && nodes_[node].is_wanted) slots_[node] = slot;
 }
 
