@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "core/failure.h"
 #include "projections/version_schema.h"
 #include "tests/support/projections.h"
@@ -331,6 +333,63 @@ TEST(Samples, CustomerTotalsAddUpHoweverBatchesAreCut) {
                     ElementsAre("(c1,0,0)", "(c2,2,207)"))
             << "cut at " << cut;
     }
+}
+
+// Random events, cut at random into batches, against SQL over the same events as plain rows.
+TEST(SqlHandler, AgreesWithPlainSqlOverAllEventsHoweverBatchesAreCut) {
+    const unsigned seed = std::random_device{}();
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937 random(seed);
+    const auto below = [&](unsigned limit) { return random() % limit; };
+    Applied things(
+        "/* millrace projection\nversion: 1\ntopics: [things]\nkey: id\ncolumns:\n"
+        "  id: {type: text, path: $.id}\n  n: {type: bigint, path: $.n}\n"
+        "  s: {type: text, path: $.s}\n*/\n"
+        "-- table\nCREATE TABLE merged (id text PRIMARY KEY, n bigint, s text, type text,\n"
+        "    last bigint, events bigint);\n"
+        "-- table\nCREATE TABLE totals (n bigint PRIMARY KEY, events bigint);\n"
+        "-- apply\nINSERT INTO merged AS t\n"
+        "SELECT id, n, s, _type, _offset, _count FROM batch_merged ORDER BY id\n"
+        "ON CONFLICT (id) DO UPDATE SET n = coalesce(excluded.n, t.n),\n"
+        "    s = coalesce(excluded.s, t.s), type = excluded.type, last = excluded.last,\n"
+        "    events = t.events + excluded.events;\n"
+        "-- apply\nINSERT INTO totals AS t\n"
+        "SELECT coalesce(n, -1), count(*) FROM batch GROUP BY 1 ORDER BY 1\n"
+        "ON CONFLICT (n) DO UPDATE SET events = t.events + excluded.events;\n");
+    things.session().execute("CREATE TABLE public.events (no bigint, type text, doc jsonb)");
+
+    for (int i = 0; i < 600; ++i) {
+        std::string payload = "{\"id\": \"k" + std::to_string(below(9)) + "\"";
+        if (below(2) == 0) payload += ", \"n\": " + std::to_string(below(5));
+        if (below(2) == 0) payload += ", \"s\": \"s" + std::to_string(below(100)) + "\"";
+        payload += "}";
+        const std::string type = "Type" + std::to_string(below(3));
+        things.collect(type, "m", payload);
+        things.session().execute(
+            "INSERT INTO public.events VALUES ($1, $2, $3::text::jsonb)",
+            pg::Params().int8(100 + i).text(std::string_view(type)).text(std::string_view(payload)));
+        if (below(20) == 0) things.apply();
+    }
+    things.apply();
+
+    EXPECT_THAT(
+        things.rows(
+            "SELECT id FROM things_v1.merged AS m WHERE (n, s, type, last, events) IS DISTINCT FROM (\n"
+            "    (SELECT (doc->>'n')::bigint FROM public.events WHERE doc->>'id' = m.id AND doc ? 'n'\n"
+            "     ORDER BY no DESC LIMIT 1),\n"
+            "    (SELECT doc->>'s' FROM public.events WHERE doc->>'id' = m.id AND doc ? 's'\n"
+            "     ORDER BY no DESC LIMIT 1),\n"
+            "    (SELECT type FROM public.events WHERE doc->>'id' = m.id ORDER BY no DESC LIMIT 1),\n"
+            "    (SELECT max(no) FROM public.events WHERE doc->>'id' = m.id),\n"
+            "    (SELECT count(*) FROM public.events WHERE doc->>'id' = m.id))"),
+        IsEmpty());
+    EXPECT_THAT(things.rows("SELECT (SELECT count(DISTINCT doc->>'id') FROM public.events) ||' '||\n"
+                            "       (SELECT count(*) FROM things_v1.merged)"),
+                ElementsAre("9 9"));
+    EXPECT_THAT(things.rows("(SELECT ROW(coalesce((doc->>'n')::bigint, -1), count(*))::text\n"
+                            " FROM public.events GROUP BY doc->>'n')\n"
+                            "EXCEPT SELECT ROW(n, events)::text FROM things_v1.totals"),
+                IsEmpty());
 }
 
 }  // namespace
