@@ -29,8 +29,8 @@ class BatchRows {
 
     size_t row_count() const { return keys_.size(); }
     size_t byte_count() const { return bytes_.size(); }
-    // One array per field, and the count behind them if the relation has one. Rows of batch stand in
-    // the order they were added, the others in the order of their keys' bytes.
+    // One array per field, and the count behind them if the relation has one. Rows of batch stand
+    // in the order they were added, the others in the order of their keys' bytes.
     std::vector<std::string> arrays(Relation relation) const;
 
   private:

@@ -11,8 +11,8 @@ namespace millrace {
 
 // Days, of YYYY-MM-DD.
 std::optional<int32_t> parse_date(std::string_view text);
-// Microseconds, of an RFC 3339 time with an offset; more than six digits of a second are rounded, as
-// PostgreSQL does.
+// Microseconds, of an RFC 3339 time with an offset; more than six digits of a second are rounded,
+// as PostgreSQL does.
 std::optional<int64_t> parse_rfc3339(std::string_view text);
 // Microseconds.
 int64_t postgres_time(std::chrono::milliseconds since_1970);

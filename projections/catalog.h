@@ -37,10 +37,10 @@ struct Installed {
 };
 
 // What `migrate up` does for one file: probes it, then makes the version's schema, tables, indexes,
-// views and the catalog's row in one transaction. Calling again changes nothing but makes views that
-// are missing. Waits for another install of the database. Throws kFatal: `projection_file` (the
-// author's SQL or the probe refused it), `definition_changed` (same version, other hash, or an older
-// version), `needs_rebuild` (a higher version), `schema_taken`, `name_taken`.
+// views and the catalog's row in one transaction. Calling again changes nothing but makes views
+// that are missing. Waits for another install of the database. Throws kFatal: `projection_file`
+// (the author's SQL or the probe refused it), `definition_changed` (same version, other hash, or an
+// older version), `needs_rebuild` (a higher version), `schema_taken`, `name_taken`.
 Installed install_projection(pg::Session& session, const ProjectionFile& file,
                              const std::string& view_schema);
 
@@ -51,8 +51,8 @@ std::vector<std::string> missing_relations(pg::Session& session, const Projectio
 // Halts a version for the fleet, over restarts too; the first reason stays. True if it was live.
 bool halt_projection(pg::Session& session, std::string_view name, int version,
                      std::string_view reason);
-// False if it was not halted or is not there. Joins the caller's transaction if one is open, so that
-// the operator's act commits with it.
+// False if it was not halted or is not there. Joins the caller's transaction if one is open, so
+// that the operator's act commits with it.
 bool resume_projection(pg::Session& session, std::string_view name, int version);
 
 // What a process does with each projection it has a file of or finds in the catalog.

@@ -17,8 +17,8 @@ constexpr Misfit kNotUtf8 = "not UTF-8";
 constexpr Misfit kNotJson = "not JSON";
 constexpr Misfit kOutOfRange = "out of range";
 
-// Each appends `value` to `out` in the binary format of wire_type(type), or says why it does not fit
-// and may leave a part behind.
+// Each appends `value` to `out` in the binary format of wire_type(type), or says why it does not
+// fit and may leave a part behind.
 
 // The content of a JSON string. Types that JSON writes without quotes refuse it.
 Misfit append_json_string(ColumnType type, std::string_view value, std::string& out);

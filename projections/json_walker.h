@@ -11,7 +11,8 @@ namespace millrace {
 
 // What a payload holds at one path.
 struct JsonSlot {
-    enum class Kind { kAbsent, kNull, kString, kToken, kContainer };  // A token: number, true, false.
+    // A token: a number, true or false.
+    enum class Kind { kAbsent, kNull, kString, kToken, kContainer };
 
     Kind kind = Kind::kAbsent;
     std::string_view text;  // A string's content without its escapes; else as `raw`.
@@ -23,8 +24,8 @@ struct JsonSlot {
 
 // Reads a payload once from front to end, checks all of it (syntax, UTF-8, escapes, depth), also
 // where no path looks, so that the verdict does not depend on the columns, and keeps what stands at
-// the given paths. A member that occurs twice: the last one counts, as for PostgreSQL's jsonb and for
-// JavaScript. Holds simdjson's buffers: one per loop, not thread-safe.
+// the given paths. A member that occurs twice: the last one counts, as for PostgreSQL's jsonb and
+// for JavaScript. Holds simdjson's buffers: one per loop, not thread-safe.
 class JsonWalker {
   public:
     explicit JsonWalker(const std::vector<JsonPath>& paths);

@@ -108,7 +108,7 @@ class Probe {
             refuse_mistake(alone);
             note_not_probed(alone, first_event.name());
         }
-        // A first event that can't be applied leaves the tables empty; the pairs are tried all the same.
+        // Without a first event the tables are empty; the pairs are tried all the same.
         std::vector<Batch> before;
         if (!alone.error) before.push_back(first);
         for (const ProbeEvent& a : events_) {

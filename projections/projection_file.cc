@@ -15,7 +15,7 @@ namespace millrace {
 namespace {
 
 constexpr std::string_view kHeaderBegin = "/* millrace projection";
-// With "_v" and the version behind it, and "_probe_" and a process id, within PostgreSQL's 63 bytes.
+// With "_v", the version, "_probe_" and a process id behind it still within PostgreSQL's 63 bytes.
 constexpr size_t kNameSizeMax = 40;
 
 void check_name(const ProjectionFile& file, Mistakes& mistakes) {
@@ -35,7 +35,8 @@ struct HeaderPlace {
 HeaderPlace find_header(const ProjectionFile& file, Mistakes& mistakes) {
     const std::string_view text = file.text;
     const size_t first = text.find_first_not_of(" \t\r\n");
-    if (first == std::string_view::npos || text.substr(first, kHeaderBegin.size()) != kHeaderBegin) {
+    if (first == std::string_view::npos ||
+        text.substr(first, kHeaderBegin.size()) != kHeaderBegin) {
         mistakes.add(1, "a projection file begins with \"" + std::string(kHeaderBegin) + "\"");
         mistakes.throw_if_any();
     }

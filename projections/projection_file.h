@@ -17,7 +17,7 @@ namespace millrace {
 //
 //   file     = header section+
 //   header   = "/* millrace projection" NEWLINE yaml "*/"
-//   yaml     = version: NUMBER                  # 1 or more
+//   yaml     = version: NUMBER                  # 1 to 999999
 //              topics:  [NAME, ...]
 //              types:   [NAME, ...]             # left out: all; tombstones have none and pass
 //              start:   earliest | latest | RFC 3339 time          # left out: earliest
@@ -29,8 +29,9 @@ namespace millrace {
 //
 // NAME of a column is [a-z][a-z0-9_]*; TYPE is one of column_type.h, PATH one of json_path.h.
 // Sections hold exactly one statement each and run in file order: CREATE TABLE; CREATE INDEX, not
-// UNIQUE; INSERT, UPDATE, DELETE, MERGE or WITH. A marker inside a string or a block comment is none.
-// At least one table and one apply section. Relations and metas an apply statement reads: meta.h.
+// UNIQUE; INSERT, UPDATE, DELETE, MERGE or WITH. A marker inside a string or a block comment is
+// none. At least one table and one apply section. Relations and metas an apply statement reads:
+// meta.h.
 
 enum class SectionKind { kTable, kIndex, kApply };
 std::string_view name_of(SectionKind kind);

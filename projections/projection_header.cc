@@ -19,6 +19,7 @@ constexpr std::array<std::string_view, 6> kHeaderKeys{"version", "topics", "type
 constexpr std::array<std::string_view, 5> kColumnKeys{"type", "path", "header", "required",
                                                       "default"};
 constexpr size_t kIdentifierSizeMax = 63;
+constexpr int kVersionMax = 999999;  // Its digits are part of a schema's name.
 
 bool has_only(std::string_view text, std::string_view allowed) {
     return text.find_first_not_of(allowed) == std::string_view::npos;
@@ -89,8 +90,9 @@ class HeaderParser {
         const std::string& text = node.Scalar();
         const char* end = text.data() + text.size();
         const auto [rest, error] = std::from_chars(text.data(), end, file_.version);
-        if (error == std::errc() && rest == end && file_.version >= 1) return;
-        mistakes_.add(line_of(node), "version: is a number from 1");
+        const bool is_whole = error == std::errc() && rest == end;
+        if (is_whole && file_.version >= 1 && file_.version <= kVersionMax) return;
+        mistakes_.add(line_of(node), "version: is a number from 1 to 999999");
     }
 
     void read_names(const YAML::Node& header, const std::string& key,

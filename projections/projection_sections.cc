@@ -14,7 +14,8 @@ namespace {
 using Tokens = std::vector<SqlToken>;
 
 constexpr std::array<std::string_view, 3> kRelations{"batch", "batch_last", "batch_merged"};
-constexpr std::array<std::string_view, 5> kApplyWords{"insert", "update", "delete", "merge", "with"};
+constexpr std::array<std::string_view, 5> kApplyWords{"insert", "update", "delete", "merge",
+                                                      "with"};
 
 template <typename Names>
 bool contains(const Names& names, std::string_view name) {

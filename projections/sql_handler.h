@@ -40,8 +40,8 @@ class BatchArrays {
     const BatchLayout& layout_;
 };
 
-// Applies batches by the statements of a projection file. Not thread-safe: one per loop. The file is
-// kept; queueing the same batch twice sends the same bytes.
+// Applies batches by the statements of a projection file. Not thread-safe: one per loop. The file
+// is kept; queueing the same batch twice sends the same bytes.
 class SqlHandler : public Handler {
   public:
     explicit SqlHandler(ProjectionFile file);

@@ -28,7 +28,8 @@ StatementSql plain_sql(const Section& section);
 // that the statement mentions; its own WITH list is continued.
 StatementSql apply_sql(const Section& section, const BatchLayout& layout);
 
-// The file's line that an error of the server points at; the statement's first if it points nowhere.
+// The file's line that an error of the server points at; the statement's first if it points
+// nowhere.
 int line_of_error(const Section& section, const StatementSql& sql, const pg::ServerError& error);
 
 std::string create_schema_sql(std::string_view schema);

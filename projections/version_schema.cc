@@ -18,7 +18,9 @@ constexpr std::string_view kRelationExists =
 
 // Tables, views and the like with rows of their own; indexes and sequences come with a table.
 constexpr std::string_view kRelations =
-    "SELECT coalesce(array_agg(oid::bigint), '{}') FROM pg_class WHERE relkind IN ('r','p','v','m','f')";
+    "SELECT coalesce(array_agg(oid::bigint), '{}')\n"
+    "FROM pg_class\n"
+    "WHERE relkind IN ('r','p','v','m','f')";
 
 // Those made since, by this transaction alone, in the schema and elsewhere.
 constexpr std::string_view kMadeSince =

@@ -21,7 +21,8 @@ void make_version_schema(pg::Session& session, const ProjectionFile& file,
 std::optional<pg::ServerError> run_statement(pg::Session& session, const StatementSql& sql,
                                              const pg::Params& params = {});
 
-// The author's mistake, with file and line; for an outage or a lock that was not free, that failure.
+// The author's mistake, with file and line; for an outage or a lock that was not free, that
+// failure.
 Failure failure_of_statement(const ProjectionFile& file, const Section& section,
                              const StatementSql& sql, const pg::ServerError& error);
 

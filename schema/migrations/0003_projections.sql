@@ -3,7 +3,7 @@
 CREATE TABLE millrace.projections (
     name          text NOT NULL,
     version       integer NOT NULL CHECK (version >= 1),
-    definition    text NOT NULL,  -- The file's whole text: served from here once the file is replaced.
+    definition    text NOT NULL,  -- The file's whole text, which is what is served.
     hash          text NOT NULL CHECK (hash ~ '^[0-9a-f]{64}$'),
     start_at      text NOT NULL,  -- earliest, latest or a time; not part of the hash.
     state         text NOT NULL DEFAULT 'live' CHECK (state IN ('live', 'halted')),
@@ -28,8 +28,8 @@ CREATE TABLE millrace.positions (
     owner_pid     integer,
     owner_started timestamptz,
     applied_at    timestamptz,  -- When next_offset last moved.
-    -- The only index: each batch finds its row by it. No other may come to cover next_offset, or the
-    -- updates stop being heap-only.
+    -- The only index: each batch finds its row by it. None may cover next_offset, or the updates
+    -- stop being heap-only.
     PRIMARY KEY (projection, version, topic, partition)
 ) WITH (
     -- One update a batch: room on the page keeps row versions there, and vacuum goes by number.
@@ -38,8 +38,8 @@ CREATE TABLE millrace.positions (
     autovacuum_vacuum_cost_delay = 0
 );
 
--- Moves a position by compare-and-set, first in the batch's transaction. It raises where it moved no
--- row: a pipeline would else run what follows (PROTOCOL 7.1).
+-- Moves a position by compare-and-set, first in the batch's transaction. It raises where it moved
+-- no row: a pipeline would else run what follows (PROTOCOL 7.1).
 CREATE FUNCTION millrace.move_position(
     p_projection text, p_version integer, p_topic text, p_partition integer,
     p_expected bigint, p_epoch bigint, p_next bigint, p_leader_epoch integer) RETURNS void

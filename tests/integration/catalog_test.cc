@@ -39,7 +39,8 @@ class Catalog : public testing::Test {
     }
     int64_t number(const std::string& sql) { return session_.execute(sql).integer(0, 0); }
     int64_t schema_count() {
-        return number("SELECT count(*) FROM pg_namespace WHERE nspname IN ('things_v1', 'things_v2')");
+        return number(
+            "SELECT count(*) FROM pg_namespace WHERE nspname IN ('things_v1', 'things_v2')");
     }
 
     test::Database database_;
@@ -85,7 +86,8 @@ TEST_F(Catalog, InstallMakesAViewAgainThatIsMissing) {
 TEST_F(Catalog, InstallRefusesAnotherDefinitionOfTheSameVersion) {
     install(things());
 
-    const Failure failure = refusal(things(replaced(file_text({kUpsert}), "path: $.n", "path: $.m")));
+    const Failure failure =
+        refusal(things(replaced(file_text({kUpsert}), "path: $.n", "path: $.m")));
 
     EXPECT_EQ(failure.reason(), "definition_changed");
     EXPECT_EQ(failure.exit_code(), kExitConfiguration);
@@ -94,7 +96,8 @@ TEST_F(Catalog, InstallRefusesAnotherDefinitionOfTheSameVersion) {
 TEST_F(Catalog, InstallRefusesAHigherVersionUntilItIsRebuilt) {
     install(things());
 
-    const Failure failure = refusal(things(replaced(file_text({kUpsert}), "version: 1", "version: 2")));
+    const Failure failure =
+        refusal(things(replaced(file_text({kUpsert}), "version: 1", "version: 2")));
 
     EXPECT_EQ(failure.reason(), "needs_rebuild");
     EXPECT_THAT(failure.detail(), HasSubstr("things.sql:1: version 2 needs rebuild"));
@@ -128,8 +131,9 @@ TEST_F(Catalog, InstallRefusesANameThatAnotherProjectionHas) {
 }
 
 TEST_F(Catalog, InstallRefusesWhatTheProbeRefuses) {
-    const Failure failure = refusal(things(file_text({"INSERT INTO t SELECT id, n FROM batch ORDER BY id\n"
-                                                      "ON CONFLICT (id) DO UPDATE SET n = excluded.n"})));
+    const Failure failure =
+        refusal(things(file_text({"INSERT INTO t SELECT id, n FROM batch ORDER BY id\n"
+                                  "ON CONFLICT (id) DO UPDATE SET n = excluded.n"})));
 
     EXPECT_EQ(failure.reason(), "projection_file");
     EXPECT_EQ(schema_count(), 0);
@@ -151,9 +155,9 @@ TEST_F(Catalog, InstallNamesTheLineOfAnIndexThatPostgresRefuses) {
 }
 
 TEST_F(Catalog, InstallRefusesATableStatementThatMakesNoTableInItsSchema) {
-    const Failure failure =
-        refusal(things(replaced(file_text({kUpsert}), "CREATE TABLE t (id text PRIMARY KEY, n bigint)",
-                                "CREATE TABLE t PARTITION OF public.whole FOR VALUES IN ('a')")));
+    const Failure failure = refusal(
+        things(replaced(file_text({kUpsert}), "CREATE TABLE t (id text PRIMARY KEY, n bigint)",
+                        "CREATE TABLE t PARTITION OF public.whole FOR VALUES IN ('a')")));
 
     EXPECT_EQ(failure.reason(), "projection_file");
 }
@@ -195,9 +199,10 @@ TEST_F(Catalog, HaltKeepsTheFirstReasonUntilResumed) {
 
 TEST_F(Catalog, ServesTheStoredDefinitionAndSaysWhatItDoesNotServe) {
     install(things());
-    install(parse_projection("kept.sql", replaced(file_text({"INSERT INTO k SELECT id, n FROM batch_last "
-                                                             "ORDER BY id ON CONFLICT DO NOTHING"}),
-                                                  "TABLE t", "TABLE k")));
+    install(parse_projection("kept.sql",
+                             replaced(file_text({"INSERT INTO k SELECT id, n FROM batch_last "
+                                                 "ORDER BY id ON CONFLICT DO NOTHING"}),
+                                      "TABLE t", "TABLE k")));
     const ProjectionFile higher =
         things(replaced(file_text({kUpsert}), "version: 1", "version: 2"));
     const ProjectionFile unknown = parse_projection("unknown.sql", file_text({kUpsert}));
@@ -233,8 +238,9 @@ class Positions : public Catalog {
     }
     std::string move(int64_t expected, int64_t epoch) {
         return failure_of([&] {
-                   session_.execute("SELECT millrace.move_position('things', 1, 'things', 0, $1, $2, 20, 5)",
-                                    pg::Params().int8(expected).int8(epoch));
+                   session_.execute(
+                       "SELECT millrace.move_position('things', 1, 'things', 0, $1, $2, 20, 5)",
+                       pg::Params().int8(expected).int8(epoch));
                })
             .sqlstate();
     }

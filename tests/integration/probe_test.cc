@@ -49,11 +49,12 @@ TEST(Probe, RefusesANaiveOnConflict) {
 
 // PROTOCOL 8.4
 TEST(Probe, RefusesAnUpdateFromTheBatch) {
-    EXPECT_THAT(refusal(file_text({"INSERT INTO t SELECT DISTINCT id, 0 FROM batch ORDER BY id\n"
-                                   "ON CONFLICT DO NOTHING",
-                                   "UPDATE t SET n = t.n + b.n FROM batch AS b WHERE b.id = t.id"})),
-                AllOf(StartsWith("things.sql:13: the result depends on how events are cut"),
-                      HasSubstr("as one batch: t(sample,6); as two: t(sample,9)")));
+    EXPECT_THAT(
+        refusal(file_text({"INSERT INTO t SELECT DISTINCT id, 0 FROM batch ORDER BY id\n"
+                           "ON CONFLICT DO NOTHING",
+                           "UPDATE t SET n = t.n + b.n FROM batch AS b WHERE b.id = t.id"})),
+        AllOf(StartsWith("things.sql:13: the result depends on how events are cut"),
+              HasSubstr("as one batch: t(sample,6); as two: t(sample,9)")));
 }
 
 // PROTOCOL 8.4
@@ -92,19 +93,21 @@ TEST(Probe, PassesBothSamples) {
 }
 
 TEST(Probe, PassesTombstonesThatDeleteWhatTheBatchUpserted) {
-    EXPECT_THAT(probe(file_text({"INSERT INTO t SELECT _key, n FROM batch_last WHERE NOT _deleted\n"
-                                 "ORDER BY _key ON CONFLICT (id) DO UPDATE SET n = excluded.n",
-                                 "DELETE FROM t USING batch_last AS l WHERE l._deleted AND t.id = l._key"},
-                                "[Added]", "")),
-                IsEmpty());
+    EXPECT_THAT(
+        probe(file_text({"INSERT INTO t SELECT _key, n FROM batch_last WHERE NOT _deleted\n"
+                         "ORDER BY _key ON CONFLICT (id) DO UPDATE SET n = excluded.n",
+                         "DELETE FROM t USING batch_last AS l WHERE l._deleted AND t.id = l._key"},
+                        "[Added]", "")),
+        IsEmpty());
 }
 
 TEST(Probe, RefusesTombstonesThatAreForgotten) {
-    EXPECT_THAT(refusal(file_text({"DELETE FROM t USING batch_last AS l WHERE l._deleted AND t.id = l._key",
-                                   "INSERT INTO t SELECT _key, 1 FROM batch WHERE NOT _deleted\n"
-                                   "ORDER BY _key ON CONFLICT (id) DO NOTHING"},
-                                  "[Added]", "")),
-                HasSubstr("Added then a tombstone"));
+    EXPECT_THAT(
+        refusal(file_text({"DELETE FROM t USING batch_last AS l WHERE l._deleted AND t.id = l._key",
+                           "INSERT INTO t SELECT _key, 1 FROM batch WHERE NOT _deleted\n"
+                           "ORDER BY _key ON CONFLICT (id) DO NOTHING"},
+                          "[Added]", "")),
+        HasSubstr("Added then a tombstone"));
 }
 
 TEST(Probe, TakesTheLiteralsOfTheFileForTypesIfItNamesNone) {
@@ -118,26 +121,29 @@ TEST(Probe, TakesTheLiteralsOfTheFileForTypesIfItNamesNone) {
 TEST(Probe, LeavesColumnsWithAVolatileDefaultOutOfTheComparison) {
     std::string text = file_text({"INSERT INTO t (id, n) SELECT id, n FROM batch_last ORDER BY id\n"
                                   "ON CONFLICT (id) DO UPDATE SET n = excluded.n"});
-    text.replace(text.find("n bigint)"), 9,
-                 "n bigint, u uuid DEFAULT gen_random_uuid(), c timestamptz DEFAULT clock_timestamp(),"
-                 " s bigserial, i bigint GENERATED ALWAYS AS IDENTITY, d int DEFAULT 1 + 1)");
+    text.replace(
+        text.find("n bigint)"), 9,
+        "n bigint, u uuid DEFAULT gen_random_uuid(), c timestamptz DEFAULT clock_timestamp(),"
+        " s bigserial, i bigint GENERATED ALWAYS AS IDENTITY, d int DEFAULT 1 + 1)");
 
     EXPECT_THAT(probe(text), IsEmpty());
 }
 
 TEST(Probe, ComparesColumnsWithAnyOtherDefault) {
-    std::string text = file_text({"INSERT INTO t (id, n, d) SELECT id, 1, _ord FROM batch_last ORDER BY "
-                                  "id ON CONFLICT (id) DO UPDATE SET d = excluded.d"});
+    std::string text =
+        file_text({"INSERT INTO t (id, n, d) SELECT id, 1, _ord FROM batch_last ORDER BY "
+                   "id ON CONFLICT (id) DO UPDATE SET d = excluded.d"});
     text.replace(text.find("n bigint)"), 9, "n bigint, d bigint DEFAULT 1 + 1)");
 
     EXPECT_THAT(refusal(text), HasSubstr("as one batch: t(sample,1,2)"));
 }
 
 TEST(Probe, RefusesAStatementThatReadsTheClock) {
-    EXPECT_THAT(refusal(file_text({"INSERT INTO t SELECT id, extract(epoch FROM clock_timestamp()) * 1e6\n"
-                                   "FROM batch_last ORDER BY id\n"
-                                   "ON CONFLICT (id) DO UPDATE SET n = excluded.n"})),
-                HasSubstr("the result depends"));
+    EXPECT_THAT(
+        refusal(file_text({"INSERT INTO t SELECT id, extract(epoch FROM clock_timestamp()) * 1e6\n"
+                           "FROM batch_last ORDER BY id\n"
+                           "ON CONFLICT (id) DO UPDATE SET n = excluded.n"})),
+        HasSubstr("the result depends"));
 }
 
 TEST(Probe, GivesNoVerdictOnACheckThatFailsBothWays) {
@@ -159,16 +165,18 @@ TEST(Probe, GivesNoVerdictOnAForeignKeyThatFailsBothWays) {
 }
 
 TEST(Probe, RefusesAnErrorThatOnlyOneWayHas) {
-    std::string text = file_text({"INSERT INTO t SELECT id, count(*) FROM batch GROUP BY id ORDER BY id\n"
-                                  "ON CONFLICT (id) DO UPDATE SET n = excluded.n"});
+    std::string text =
+        file_text({"INSERT INTO t SELECT id, count(*) FROM batch GROUP BY id ORDER BY id\n"
+                   "ON CONFLICT (id) DO UPDATE SET n = excluded.n"});
     text.replace(text.find("n bigint)"), 9, "n bigint CHECK (n < 2))");
 
     EXPECT_THAT(refusal(text), AllOf(HasSubstr("[23514]; as two: t(sample,1)")));
 }
 
 TEST(Probe, RefusesAStatementThatIsWrongWhateverTheEvent) {
-    EXPECT_THAT(refusal(file_text({"INSERT INTO t\nSELECT id, nn FROM batch ORDER BY id"})),
-                AllOf(StartsWith("things.sql:14: column \"nn\" does not exist"), HasSubstr("[42703]")));
+    EXPECT_THAT(
+        refusal(file_text({"INSERT INTO t\nSELECT id, nn FROM batch ORDER BY id"})),
+        AllOf(StartsWith("things.sql:14: column \"nn\" does not exist"), HasSubstr("[42703]")));
 }
 
 TEST(Probe, RefusesAStatementWithAnUnknownTable) {

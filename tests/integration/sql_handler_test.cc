@@ -135,7 +135,8 @@ TEST(SqlHandler, GroupsByTheColumnThatIsTheKey) {
 
     things.apply();
 
-    EXPECT_THAT(things.rows("SELECT id || n FROM things_v1.t ORDER BY id"), ElementsAre("a1", "b2"));
+    EXPECT_THAT(things.rows("SELECT id || n FROM things_v1.t ORDER BY id"),
+                ElementsAre("a1", "b2"));
 }
 
 TEST(SqlHandler, SendsTheSameBatchAgainAfterARollback) {
@@ -151,8 +152,9 @@ TEST(SqlHandler, SendsTheSameBatchAgainAfterARollback) {
 }
 
 TEST(SqlHandler, RunsItsStatementsInFileOrderOverTheSameBatch) {
-    Applied things(file_text({"INSERT INTO t SELECT id, n FROM batch ORDER BY id",
-                              "UPDATE t SET n = t.n + l.n FROM batch_last AS l WHERE l.id = t.id"}));
+    Applied things(
+        file_text({"INSERT INTO t SELECT id, n FROM batch ORDER BY id",
+                   "UPDATE t SET n = t.n + l.n FROM batch_last AS l WHERE l.id = t.id"}));
     things.collect("Added", "a", R"({"id": "a", "n": 7})");
 
     things.apply();
@@ -181,24 +183,26 @@ TEST(SqlHandler, BringsEachTypeToPostgresAsItsOwnTextWouldBeRead) {
 
     things.apply();
 
-    EXPECT_THAT(things.rows("SELECT (v = ROW(true, (-32768)::smallint, 2147483647,\n"
-                            "    (-9223372036854775808)::bigint, '12345678901234567890.1230'::numeric,\n"
-                            "    '-1.5e-3'::float8, '1969-07-20'::date,\n"
-                            "    '1969-07-20T20:17:40.1234567+02:00'::timestamptz,\n"
-                            "    'c0ffee00-0000-4000-8000-000000000001'::uuid,\n"
-                            "    '{\"y\": 1.50, \"x\": null}'::jsonb, E'é\\n'::text))::text\n"
-                            "FROM (SELECT a, b, c, d, e, f, g, h, i, k, l FROM things_v1.v) AS v"),
-                ElementsAre("true"));
+    EXPECT_THAT(
+        things.rows("SELECT (v = ROW(true, (-32768)::smallint, 2147483647,\n"
+                    "    (-9223372036854775808)::bigint, '12345678901234567890.1230'::numeric,\n"
+                    "    '-1.5e-3'::float8, '1969-07-20'::date,\n"
+                    "    '1969-07-20T20:17:40.1234567+02:00'::timestamptz,\n"
+                    "    'c0ffee00-0000-4000-8000-000000000001'::uuid,\n"
+                    "    '{\"y\": 1.50, \"x\": null}'::jsonb, E'é\\n'::text))::text\n"
+                    "FROM (SELECT a, b, c, d, e, f, g, h, i, k, l FROM things_v1.v) AS v"),
+        ElementsAre("true"));
     EXPECT_THAT(things.rows("SELECT e::text || j::text FROM things_v1.v"),
                 ElementsAre("12345678901234567890.1230{\"x\" : [1, 1.0]}"));
 }
 
 // DESIGN 9: an event that follows a tombstone of its key starts a new batch.
 TEST(SqlHandler, LetsAnEventAfterATombstoneOfItsKeyStartANewBatch) {
-    Applied things(file_text({"INSERT INTO t SELECT _key, n FROM batch_last WHERE NOT _deleted "
-                              "ORDER BY _key ON CONFLICT (id) DO UPDATE SET n = excluded.n",
-                              "DELETE FROM t USING batch_last AS l WHERE l._deleted AND t.id = l._key"},
-                             "[Added]", ""));
+    Applied things(
+        file_text({"INSERT INTO t SELECT _key, n FROM batch_last WHERE NOT _deleted "
+                   "ORDER BY _key ON CONFLICT (id) DO UPDATE SET n = excluded.n",
+                   "DELETE FROM t USING batch_last AS l WHERE l._deleted AND t.id = l._key"},
+                  "[Added]", ""));
     things.collect("Added", "a", R"({"n": 1})");
     things.collect("", "a", std::nullopt);
     things.collect("Added", "b", R"({"n": 2})");
@@ -210,7 +214,8 @@ TEST(SqlHandler, LetsAnEventAfterATombstoneOfItsKeyStartANewBatch) {
     EXPECT_THAT(things.rows("SELECT id || n FROM things_v1.t ORDER BY id"), ElementsAre("b2"));
     things.collect("Added", "a", R"({"n": 3})");
     things.apply();
-    EXPECT_THAT(things.rows("SELECT id || n FROM things_v1.t ORDER BY id"), ElementsAre("a3", "b2"));
+    EXPECT_THAT(things.rows("SELECT id || n FROM things_v1.t ORDER BY id"),
+                ElementsAre("a3", "b2"));
 }
 
 TEST(SqlHandler, SkipsTombstonesUnlessTheFileMentionsThem) {
@@ -260,9 +265,10 @@ TEST(SqlHandler, LeavesTheBatchAsItWasWhenAnEventIsRefused) {
 TEST(SqlHandler, RunsWithTheVersionsSchemaAloneAndNoPlannerSwitch) {
     Applied things(file_text({"INSERT INTO t SELECT id, n FROM batch ORDER BY id"}));
 
-    EXPECT_THAT(things.rows("SELECT setting FROM pg_settings\n"
-                            "WHERE name IN ('search_path', 'jit', 'plan_cache_mode') ORDER BY name"),
-                ElementsAre("off", "force_generic_plan", "\"things_v1\""));
+    EXPECT_THAT(
+        things.rows("SELECT setting FROM pg_settings\n"
+                    "WHERE name IN ('search_path', 'jit', 'plan_cache_mode') ORDER BY name"),
+        ElementsAre("off", "force_generic_plan", "\"things_v1\""));
     EXPECT_THAT(things.rows("SELECT name FROM pg_settings\n"
                             "WHERE name LIKE 'enable%' AND setting <> reset_val"),
                 IsEmpty());
@@ -275,8 +281,9 @@ TEST(SqlHandler, RefreshesTheStatisticsOfItsTables) {
 
     things.handler().analyze(things.session());
 
-    EXPECT_THAT(things.rows("SELECT reltuples::text FROM pg_class WHERE oid = 'things_v1.t'::regclass"),
-                ElementsAre("1"));
+    EXPECT_THAT(
+        things.rows("SELECT reltuples::text FROM pg_class WHERE oid = 'things_v1.t'::regclass"),
+        ElementsAre("1"));
 }
 
 // One event of the shop, as its own statement would leave the business row.
@@ -306,7 +313,8 @@ std::vector<std::string> shop_rows(const std::string& name, size_t cut, const st
     for (size_t i = 0; i < kShop.size(); ++i) {
         if (i == cut) shop.apply();
         const std::string payload = payload_of(kShop[i]);
-        const Event event = event_at(static_cast<int64_t>(i), kShop[i].type, kShop[i].order, payload);
+        const Event event =
+            event_at(static_cast<int64_t>(i), kShop[i].type, kShop[i].order, payload);
         const bool is_taken = !shop.handler().wants(event) || shop.handler().collect(event);
         EXPECT_TRUE(is_taken);
     }
@@ -316,11 +324,12 @@ std::vector<std::string> shop_rows(const std::string& name, size_t cut, const st
 
 TEST(Samples, OrdersKeepStatusFieldsAndCountHoweverBatchesAreCut) {
     for (const size_t cut : {0u, 1u, 3u, 5u, 7u}) {
-        EXPECT_THAT(shop_rows("orders.sql", cut,
-                              "SELECT ROW(order_id, customer_id, amount_cents, status, events)::text\n"
-                              "FROM orders_v1.orders ORDER BY order_id"),
-                    ElementsAre("(o1,c1,100,cancelled,3)", "(o2,c2,200,paid,2)",
-                                "(o3,c1,50,cancelled,2)", "(o4,c2,7,placed,1)"))
+        EXPECT_THAT(
+            shop_rows("orders.sql", cut,
+                      "SELECT ROW(order_id, customer_id, amount_cents, status, events)::text\n"
+                      "FROM orders_v1.orders ORDER BY order_id"),
+            ElementsAre("(o1,c1,100,cancelled,3)", "(o2,c2,200,paid,2)", "(o3,c1,50,cancelled,2)",
+                        "(o4,c2,7,placed,1)"))
             << "cut at " << cut;
     }
 }
@@ -365,27 +374,33 @@ TEST(SqlHandler, AgreesWithPlainSqlOverAllEventsHoweverBatchesAreCut) {
         payload += "}";
         const std::string type = "Type" + std::to_string(below(3));
         things.collect(type, "m", payload);
-        things.session().execute(
-            "INSERT INTO public.events VALUES ($1, $2, $3::text::jsonb)",
-            pg::Params().int8(100 + i).text(std::string_view(type)).text(std::string_view(payload)));
+        things.session().execute("INSERT INTO public.events VALUES ($1, $2, $3::text::jsonb)",
+                                 pg::Params()
+                                     .int8(100 + i)
+                                     .text(std::string_view(type))
+                                     .text(std::string_view(payload)));
         if (below(20) == 0) things.apply();
     }
     things.apply();
 
     EXPECT_THAT(
         things.rows(
-            "SELECT id FROM things_v1.merged AS m WHERE (n, s, type, last, events) IS DISTINCT FROM (\n"
-            "    (SELECT (doc->>'n')::bigint FROM public.events WHERE doc->>'id' = m.id AND doc ? 'n'\n"
+            "SELECT id FROM things_v1.merged AS m WHERE (n, s, type, last, events) IS DISTINCT "
+            "FROM (\n"
+            "    (SELECT (doc->>'n')::bigint FROM public.events WHERE doc->>'id' = m.id AND doc ? "
+            "'n'\n"
             "     ORDER BY no DESC LIMIT 1),\n"
             "    (SELECT doc->>'s' FROM public.events WHERE doc->>'id' = m.id AND doc ? 's'\n"
             "     ORDER BY no DESC LIMIT 1),\n"
-            "    (SELECT type FROM public.events WHERE doc->>'id' = m.id ORDER BY no DESC LIMIT 1),\n"
+            "    (SELECT type FROM public.events WHERE doc->>'id' = m.id ORDER BY no DESC LIMIT "
+            "1),\n"
             "    (SELECT max(no) FROM public.events WHERE doc->>'id' = m.id),\n"
             "    (SELECT count(*) FROM public.events WHERE doc->>'id' = m.id))"),
         IsEmpty());
-    EXPECT_THAT(things.rows("SELECT (SELECT count(DISTINCT doc->>'id') FROM public.events) ||' '||\n"
-                            "       (SELECT count(*) FROM things_v1.merged)"),
-                ElementsAre("9 9"));
+    EXPECT_THAT(
+        things.rows("SELECT (SELECT count(DISTINCT doc->>'id') FROM public.events) ||' '||\n"
+                    "       (SELECT count(*) FROM things_v1.merged)"),
+        ElementsAre("9 9"));
     EXPECT_THAT(things.rows("(SELECT ROW(coalesce((doc->>'n')::bigint, -1), count(*))::text\n"
                             " FROM public.events GROUP BY doc->>'n')\n"
                             "EXCEPT SELECT ROW(n, events)::text FROM things_v1.totals"),

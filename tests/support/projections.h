@@ -13,7 +13,8 @@
 
 namespace millrace::test {
 
-// The Failure that `call` throws; a failure of kind kFatal, reason `nothing_thrown` if it throws none.
+// The Failure that `call` throws; a failure of kind kFatal, reason `nothing_thrown` if it throws
+// none.
 inline Failure failure_of(const std::function<void()>& call) {
     try {
         call();
@@ -23,8 +24,8 @@ inline Failure failure_of(const std::function<void()>& call) {
     return fatal("nothing_thrown", "");
 }
 
-// A file of one table `t (id text PRIMARY KEY, n bigint)`, columns id and n, whose key is id, and the
-// apply statements given.
+// A file of one table `t (id text PRIMARY KEY, n bigint)`, columns id and n, whose key is id, and
+// the apply statements given.
 inline std::string file_text(const std::vector<std::string>& apply,
                              const std::string& types = "[Added, Removed]",
                              const std::string& key = "key: id\n") {

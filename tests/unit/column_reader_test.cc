@@ -14,10 +14,10 @@ using testing::HasSubstr;
 
 // One column `c` as given, and whatever the apply statement mentions.
 ProjectionFile file_with(const std::string& column, const std::string& mentioned = "c") {
-    return parse_projection("things.sql",
-                            "/* millrace projection\nversion: 1\ntopics: [things]\ncolumns:\n  c: " +
-                                column + "\n*/\n-- table\nCREATE TABLE t (c int);\n-- apply\n" +
-                                "INSERT INTO t SELECT " + mentioned + " FROM batch ORDER BY 1;\n");
+    return parse_projection(
+        "things.sql", "/* millrace projection\nversion: 1\ntopics: [things]\ncolumns:\n  c: " +
+                          column + "\n*/\n-- table\nCREATE TABLE t (c int);\n-- apply\n" +
+                          "INSERT INTO t SELECT " + mentioned + " FROM batch ORDER BY 1;\n");
 }
 
 // The only element of a one-dimensional array in PostgreSQL's binary format; nullopt for NULL.
@@ -28,7 +28,8 @@ std::optional<std::string> only_element(const std::string& array) {
 }
 
 // The bytes sent for field number `field` of one event.
-std::optional<std::string> read_field(const ProjectionFile& file, const Event& event, size_t field) {
+std::optional<std::string> read_field(const ProjectionFile& file, const Event& event,
+                                      size_t field) {
     const BatchLayout layout(file);
     ColumnReader reader(file, layout);
     BatchRows rows(layout);
@@ -55,7 +56,8 @@ std::string bytes(std::initializer_list<int> values) {
 
 TEST(ColumnReader, FindsMembersAndElementsAtAnyDepth) {
     EXPECT_EQ(read("{type: text, path: $.a.b}", R"({"x": 1, "a": {"c": [], "b": "yes"}})"), "yes");
-    EXPECT_EQ(read("{type: text, path: \"$.a[1].b\"}", R"({"a": [{"b": "no"}, {"b": "yes"}]})"), "yes");
+    EXPECT_EQ(read("{type: text, path: \"$.a[1].b\"}", R"({"a": [{"b": "no"}, {"b": "yes"}]})"),
+              "yes");
     EXPECT_EQ(read("{type: text, path: \"$[0]\"}", R"(["yes", "no"])"), "yes");
     EXPECT_EQ(read("{type: text, path: $}", R"( "yes" )"), "yes");
 }
@@ -112,31 +114,41 @@ TEST(ColumnReader, NamesPlacePathReasonAndColumnOfAValueThatDoesNotFit) {
 
 TEST(ColumnReader, RefusesValuesOfAnotherJsonType) {
     EXPECT_THAT(refusal("{type: text, path: $.v}", R"({"v": 1})"), HasSubstr("not a JSON string"));
-    EXPECT_THAT(refusal("{type: boolean, path: $.v}", R"({"v": "true"})"), HasSubstr("not true or"));
+    EXPECT_THAT(refusal("{type: boolean, path: $.v}", R"({"v": "true"})"),
+                HasSubstr("not true or"));
     EXPECT_THAT(refusal("{type: bigint, path: $.v}", R"({"v": 1.0})"), HasSubstr("not an integer"));
-    EXPECT_THAT(refusal("{type: numeric, path: $.v}", R"({"v": true})"), HasSubstr("not a JSON num"));
-    EXPECT_THAT(refusal("{type: text, path: $.v}", R"({"v": {}})"), HasSubstr("an object or array"));
+    EXPECT_THAT(refusal("{type: numeric, path: $.v}", R"({"v": true})"),
+                HasSubstr("not a JSON num"));
+    EXPECT_THAT(refusal("{type: text, path: $.v}", R"({"v": {}})"),
+                HasSubstr("an object or array"));
     EXPECT_THAT(refusal("{type: uuid, path: $.v}", R"({"v": "x"})"), HasSubstr("not a uuid"));
 }
 
 TEST(ColumnReader, RefusesValuesOutOfRange) {
-    EXPECT_THAT(refusal("{type: smallint, path: $.v}", R"({"v": 32768})"), HasSubstr("out of range"));
-    EXPECT_THAT(refusal("{type: integer, path: $.v}", R"({"v": -2147483649})"), HasSubstr("out of"));
+    EXPECT_THAT(refusal("{type: smallint, path: $.v}", R"({"v": 32768})"),
+                HasSubstr("out of range"));
+    EXPECT_THAT(refusal("{type: integer, path: $.v}", R"({"v": -2147483649})"),
+                HasSubstr("out of"));
     EXPECT_THAT(refusal("{type: bigint, path: $.v}", R"({"v": 9223372036854775808})"),
                 HasSubstr("out of range"));
-    EXPECT_THAT(refusal("{type: double precision, path: $.v}", R"({"v": 1e400})"), HasSubstr("out of"));
-    EXPECT_THAT(refusal("{type: numeric, path: $.v}", R"({"v": 1e131073})"), HasSubstr("out of range"));
-    EXPECT_THAT(refusal("{type: numeric, path: $.v}", R"({"v": 1e-16384})"), HasSubstr("out of range"));
-    EXPECT_THAT(refusal("{type: jsonb, path: $.v}", R"({"v": [1e131073]})"), HasSubstr("out of range"));
+    EXPECT_THAT(refusal("{type: double precision, path: $.v}", R"({"v": 1e400})"),
+                HasSubstr("out of"));
+    EXPECT_THAT(refusal("{type: numeric, path: $.v}", R"({"v": 1e131073})"),
+                HasSubstr("out of range"));
+    EXPECT_THAT(refusal("{type: numeric, path: $.v}", R"({"v": 1e-16384})"),
+                HasSubstr("out of range"));
+    EXPECT_THAT(refusal("{type: jsonb, path: $.v}", R"({"v": [1e131073]})"),
+                HasSubstr("out of range"));
 }
 
 TEST(ColumnReader, RefusesTimesThatAreNoneOrHaveNoOffset) {
     for (const char* time :
-         {"2024-02-30T00:00:00Z", "2024-01-01T00:00:00", "2024-01-01 00:00:00Z", "2024-01-01T24:00:00Z",
-          "2024-01-01T00:00:61Z", "2024-01-01T00:00:00.Z", "2024-01-01T00:00:00+1:00", "now",
-          "2024-01-01T00:00:00ZZ", "0000-01-01T00:00:00Z"}) {
-        EXPECT_THAT(refusal("{type: timestamptz, path: $.v}", "{\"v\": \"" + std::string(time) + "\"}"),
-                    HasSubstr("not an RFC 3339 time"))
+         {"2024-02-30T00:00:00Z", "2024-01-01T00:00:00", "2024-01-01 00:00:00Z",
+          "2024-01-01T24:00:00Z", "2024-01-01T00:00:61Z", "2024-01-01T00:00:00.Z",
+          "2024-01-01T00:00:00+1:00", "now", "2024-01-01T00:00:00ZZ", "0000-01-01T00:00:00Z"}) {
+        EXPECT_THAT(
+            refusal("{type: timestamptz, path: $.v}", "{\"v\": \"" + std::string(time) + "\"}"),
+            HasSubstr("not an RFC 3339 time"))
             << time;
     }
 }
@@ -146,7 +158,8 @@ TEST(ColumnReader, RefusesNulInTextAndJson) {
         EXPECT_THAT(refusal("{type: " + std::string(type) + ", path: $.v}", R"({"v": "a\u0000b"})"),
                     HasSubstr("$.v: holds U+0000"));
     }
-    EXPECT_THAT(refusal("{type: jsonb, path: $.v}", R"({"v": [{"\u0000": 1}]})"), HasSubstr("U+0000"));
+    EXPECT_THAT(refusal("{type: jsonb, path: $.v}", R"({"v": [{"\u0000": 1}]})"),
+                HasSubstr("U+0000"));
 }
 
 TEST(ColumnReader, TakesAnEscapedBackslashBeforeU0000ForWhatItIs) {
@@ -158,7 +171,8 @@ TEST(ColumnReader, RefusesPayloadsThatAreNotJsonWhereverTheMistakeStands) {
          {"", " ", "{", "{\"v\": 1", "{\"v\": 1}}", "{\"v\": 1} 2", "{\"x\": tru}", "{\"x\": 01}",
           "{\"x\": \"\\q\"}", "{\"x\": \"\\ud800\"}", "{\"x\": 1,}", "{\"x\" 1}", "[1 2]", "1],[2",
           "{\"x\": \"\x01\"}", "'x'", "{\"x\": +1}"}) {
-        EXPECT_THAT(refusal("{type: bigint, path: $.v}", payload), HasSubstr("things-0@7: $: not JSON"))
+        EXPECT_THAT(refusal("{type: bigint, path: $.v}", payload),
+                    HasSubstr("things-0@7: $: not JSON"))
             << payload;
     }
 }
@@ -212,8 +226,9 @@ TEST(ColumnReader, GivesTheMetasOfTheMessage) {
     Event event = event_at(258, "Added", "k", R"({"v": 1})");
     event.event_id = "00010203-0405-0607-0809-0a0b0c0d0e0f";
     event.timestamp = std::chrono::milliseconds{946684800001};
-    const ProjectionFile file = file_with(
-        "{type: text, path: $.x}", "_id, _topic, _partition, _offset, _key, _type, _ts, _actor, _payload");
+    const ProjectionFile file =
+        file_with("{type: text, path: $.x}",
+                  "_id, _topic, _partition, _offset, _key, _type, _ts, _actor, _payload");
     const auto field = [&](size_t index) { return read_field(file, event, index); };
 
     EXPECT_EQ(field(1), bytes({0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}));

@@ -32,6 +32,15 @@ std::string with_header(const std::string& yaml) {
 
 constexpr const char* kBase = "version: 1\ntopics: [a]\n";
 
+// One column `x` on line 5.
+std::string with_column(const std::string& facts) {
+    std::string yaml = kBase;
+    yaml += "columns:\n  x: {";
+    yaml += facts;
+    yaml += "}\n";
+    return with_header(yaml);
+}
+
 TEST(ProjectionFile, KeepsWhatTheHeaderSays) {
     const ProjectionFile file = parse(with_header(
         "version: 3\ntopics: [a.b, c]\ntypes: [X]\nstart: 2024-01-01T00:00:00Z\nkey: k\ncolumns:\n"
@@ -77,7 +86,8 @@ TEST(ProjectionFile, ReportsAllMistakesAtOnceWithTheirLines) {
         "version: 0\ntopic: [a]\ncolumns:\n  x: {type: txt, path: $.x}\n  y: {type: int}\n"));
 
     EXPECT_THAT(mistakes, HasSubstr("things.sql:2: version: is a number from 1"));
-    EXPECT_THAT(mistakes, HasSubstr("things.sql:3: unknown key \"topic\"; did you mean \"topics\"?"));
+    EXPECT_THAT(mistakes,
+                HasSubstr("things.sql:3: unknown key \"topic\"; did you mean \"topics\"?"));
     EXPECT_THAT(mistakes, HasSubstr("things.sql:1: topics: is missing"));
     EXPECT_THAT(mistakes, HasSubstr("things.sql:5: unknown type \"txt\"; did you mean \"text\"?"));
     EXPECT_THAT(mistakes, HasSubstr("things.sql:6: column y has one of path: and header:"));
@@ -106,25 +116,21 @@ TEST(ProjectionFile, RefusesAKeyThatIsNoColumn) {
 
 TEST(ProjectionFile, RefusesBadPaths) {
     for (const char* path : {"a", "$a", "$.", "$.a.", "$.a..b", "'$.a[x]'", "'$.a[1'", "'$.a b'"}) {
-        EXPECT_THAT(mistakes_of(with_header(std::string(kBase) + "columns:\n  x: {type: text, path: " +
-                                            path + "}\n")),
-                    HasSubstr("things.sql:5: bad path"))
-            << path;
+        std::string column = "type: text, path: ";
+        column += path;
+
+        EXPECT_THAT(mistakes_of(with_column(column)), HasSubstr("things.sql:5: bad path")) << path;
     }
 }
 
 TEST(ProjectionFile, RefusesADefaultThatDoesNotFit) {
-    EXPECT_THAT(mistakes_of(with_header(std::string(kBase) +
-                                        "columns:\n  x: {type: integer, path: $.x, default: 1.5}\n")),
+    EXPECT_THAT(mistakes_of(with_column("type: integer, path: $.x, default: 1.5")),
                 HasSubstr("default: does not fit integer: not an integer"));
 }
 
 TEST(ProjectionFile, RefusesADefaultOfARequiredColumn) {
-    EXPECT_THAT(
-        mistakes_of(with_header(
-            std::string(kBase) +
-            "columns:\n  x: {type: integer, path: $.x, required: true, default: 1}\n")),
-        HasSubstr("a required column has no default:"));
+    EXPECT_THAT(mistakes_of(with_column("type: integer, path: $.x, required: true, default: 1")),
+                HasSubstr("a required column has no default:"));
 }
 
 TEST(ProjectionFile, RefusesTwoStatementsUnderOneMarker) {
@@ -133,8 +139,9 @@ TEST(ProjectionFile, RefusesTwoStatementsUnderOneMarker) {
 }
 
 TEST(ProjectionFile, RefusesAnApplyStatementThatOnlyReads) {
-    EXPECT_THAT(mistakes_of(file_text({"SELECT 1"})),
-                HasSubstr("things.sql:13: \"-- apply\" holds INSERT, UPDATE, DELETE, MERGE or WITH"));
+    EXPECT_THAT(
+        mistakes_of(file_text({"SELECT 1"})),
+        HasSubstr("things.sql:13: \"-- apply\" holds INSERT, UPDATE, DELETE, MERGE or WITH"));
 }
 
 TEST(ProjectionFile, RefusesParameters) {
@@ -143,9 +150,10 @@ TEST(ProjectionFile, RefusesParameters) {
 }
 
 TEST(ProjectionFile, RefusesACteNamedLikeARelation) {
-    EXPECT_THAT(mistakes_of(file_text({"WITH x AS (SELECT 1),\nbatch (a) AS NOT MATERIALIZED (SELECT "
-                                       "1) DELETE FROM t"})),
-                HasSubstr("things.sql:14: a CTE can't be named batch"));
+    EXPECT_THAT(
+        mistakes_of(file_text({"WITH x AS (SELECT 1),\nbatch (a) AS NOT MATERIALIZED (SELECT "
+                               "1) DELETE FROM t"})),
+        HasSubstr("things.sql:14: a CTE can't be named batch"));
 }
 
 TEST(ProjectionFile, RefusesATableNamedLikeARelation) {
@@ -173,12 +181,14 @@ TEST(ProjectionFile, LetsATableHaveColumnsWithAnUnderscore) {
 }
 
 TEST(ProjectionFile, RefusesAKeyInAFileThatSeesTombstones) {
-    EXPECT_THAT(mistakes_of(file_text({"DELETE FROM t USING batch WHERE _deleted AND t.id = _key"})),
-                HasSubstr("a file that mentions _deleted leaves out key:"));
+    EXPECT_THAT(
+        mistakes_of(file_text({"DELETE FROM t USING batch WHERE _deleted AND t.id = _key"})),
+        HasSubstr("a file that mentions _deleted leaves out key:"));
 }
 
 TEST(ProjectionFile, RefusesAFileWithoutATableOrAnApply) {
-    const std::string mistakes = mistakes_of("/* millrace projection\nversion: 1\ntopics: [a]\n*/\n");
+    const std::string mistakes =
+        mistakes_of("/* millrace projection\nversion: 1\ntopics: [a]\n*/\n");
 
     EXPECT_THAT(mistakes, HasSubstr("no section \"-- table\""));
     EXPECT_THAT(mistakes, HasSubstr("no section \"-- apply\""));
@@ -190,19 +200,22 @@ TEST(ProjectionFile, RefusesAStringThatDoesNotEnd) {
 }
 
 TEST(ProjectionFile, RefusesAFileWithoutItsHeader) {
-    EXPECT_THAT(mistakes_of("-- table\nCREATE TABLE t (a int)"),
-                HasSubstr("things.sql:1: a projection file begins with \"/* millrace projection\""));
+    EXPECT_THAT(
+        mistakes_of("-- table\nCREATE TABLE t (a int)"),
+        HasSubstr("things.sql:1: a projection file begins with \"/* millrace projection\""));
 }
 
 TEST(ProjectionFile, RefusesANameThatIsNoSchema) {
     const Failure failure =
         failure_of([] { parse_projection("My Things.sql", file_text({kInsert})); });
 
-    EXPECT_THAT(failure.detail(), HasSubstr("My Things.sql:1: the file's name is the projection's"));
+    EXPECT_THAT(failure.detail(),
+                HasSubstr("My Things.sql:1: the file's name is the projection's"));
 }
 
 TEST(ProjectionFile, WarnsOfRowsWrittenWithoutOrder) {
-    const ProjectionFile file = parse(file_text({kInsert, "INSERT INTO t SELECT id, n FROM batch"}));
+    const ProjectionFile file =
+        parse(file_text({kInsert, "INSERT INTO t SELECT id, n FROM batch"}));
 
     EXPECT_THAT(file.warnings,
                 ElementsAre(HasSubstr("things.sql:15: writes rows without ORDER BY")));
@@ -211,7 +224,8 @@ TEST(ProjectionFile, WarnsOfRowsWrittenWithoutOrder) {
 // PROTOCOL 8.0
 TEST(DefinitionHash, IsTheSameWhereOnlyStartCommentsAndSpaceDiffer) {
     const std::string text = file_text({"INSERT INTO t SELECT id, n FROM batch ORDER BY id"});
-    std::string other = file_text({"INSERT INTO t -- why\nSELECT id,n /* x */ FROM batch\nORDER BY id"});
+    std::string other =
+        file_text({"INSERT INTO t -- why\nSELECT id,n /* x */ FROM batch\nORDER BY id"});
     other.replace(other.find("types:"), 0, "start: latest\n");
 
     EXPECT_EQ(definition_hash(parse(text)), definition_hash(parse(other)));
@@ -223,10 +237,12 @@ TEST(DefinitionHash, DiffersWithEachThingThatChangesTheMeaning) {
     const std::string text = file_text({kInsert});
     const std::string hash = definition_hash(parse(text));
     const std::vector<std::pair<std::string, std::string>> changes{
-        {"version: 1", "version: 2"}, {"[things]", "[others]"},       {"[Added, ", "[Adde, "},
-        {"key: id\n", ""},            {"path: $.n", "path: $.m"},     {"path: $.n", "header: $.n"},
-        {"bigint, ", "integer, "},    {"$.n}", "$.n, default: 1}"},   {"$.n}", "$.n, required: true}"},
-        {"n bigint)", "n integer)"},  {"ORDER BY id", "ORDER BY ID"}, {"ORDER BY id", "ORDER BY n"}};
+        {"version: 1", "version: 2"},     {"[things]", "[others]"},
+        {"[Added, ", "[Adde, "},          {"key: id\n", ""},
+        {"path: $.n", "path: $.m"},       {"path: $.n", "header: $.n"},
+        {"bigint, ", "integer, "},        {"$.n}", "$.n, default: 1}"},
+        {"$.n}", "$.n, required: true}"}, {"n bigint)", "n integer)"},
+        {"ORDER BY id", "ORDER BY ID"},   {"ORDER BY id", "ORDER BY n"}};
     for (const auto& [from, to] : changes) {
         std::string changed = text;
         changed.replace(changed.find(from), from.size(), to);
