@@ -9,6 +9,9 @@
 
 #include "app/config.h"
 #include "app/installer.h"
+#include "core/pg/session.h"
+#include "relay/ledger_resume.h"
+#include "schema/installation.h"
 
 namespace millrace {
 
@@ -16,14 +19,31 @@ namespace millrace {
 struct Arguments {
     std::optional<std::string> config_path;
     std::string output = "table";
-    InstallOptions install;
-    bool migrate_first = false;  // Of `run`.
+    InstallOptions install;           // Of `migrate up`.
+    bool migrate_first = false;       // Of `run`.
+    std::vector<int16_t> lanes;       // Of `lanes pause` and its like.
+    bool all_lanes = false;
+    std::string reason;
+    std::optional<Trust> trust;       // Of `ledger resume`.
+    int task_count_max = 100'000;     // Of `outbox status`.
 
     bool as_json() const { return output == "json"; }
 };
 
+// For a verb that ends by itself: warnings and errors of libraries go to standard error, and what is odd
+// about the configuration. `run` sets up the log that is configured instead.
+void prepare_verb(const Config& config);
+
 // A verb: reads what it needs, prints to standard output, returns the exit code or throws Failure.
 using Verb = std::function<int(const Arguments&, const Config&)>;
+
+// A session and the installation it leads to, for verbs that need the schema to be there.
+struct Connection {
+    explicit Connection(const Config& config);
+
+    pg::Session session;
+    Installation installation;
+};
 
 // What was chosen on the command line.
 struct Choice {
@@ -45,8 +65,16 @@ CLI::App* add_verb(CLI::App& parent, const VerbText& text, Choice& choice, Verb 
 // --output table|json, for a verb that lists.
 void add_output(CLI::App& verb, Choice& choice);
 
+// --reason TEXT, kept in operator_acts.
+CLI::Option* add_reason(CLI::App& verb, Choice& choice);
+
 // Each adds a word with its verbs; one file each in commands/.
 void add_run(CLI::App& root, Choice& choice);
 void add_migrate(CLI::App& root, Choice& choice);
+void add_validate(CLI::App& root, Choice& choice);
+void add_outbox(CLI::App& root, Choice& choice);
+void add_lanes(CLI::App& root, Choice& choice);
+void add_ledger(CLI::App& root, Choice& choice);
+void add_config(CLI::App& root, Choice& choice);
 
 }  // namespace millrace

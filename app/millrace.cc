@@ -3,8 +3,10 @@
 #include <iostream>
 
 #include "app/command.h"
+#include "app/options.h"
 #include "core/crash_point.h"
 #include "core/failure.h"
+#include "core/log.h"
 
 namespace millrace {
 
@@ -58,6 +60,11 @@ void build(CLI::App& root, Choice& choice) {
     root.name("millrace");
     add_run(root, choice);
     add_migrate(root, choice);
+    add_validate(root, choice);
+    add_outbox(root, choice);
+    add_lanes(root, choice);
+    add_ledger(root, choice);
+    add_config(root, choice);
 }
 
 // A server that does not answer is told from a failure of the verb itself.
@@ -70,7 +77,6 @@ int exit_code_of(const Failure& failure) {
 int run_verb(const Choice& choice) {
     try {
         const Config config = Config::load(choice.arguments.config_path, read_environment());
-        for (const std::string& warning : config.warnings()) std::cerr << warning << "\n";
         return choice.verb(choice.arguments, config);
     } catch (const Failure& failure) {
         // A configuration's mistakes name their places, one a line.
@@ -111,6 +117,23 @@ CLI::App* add_verb(CLI::App& parent, const VerbText& text, Choice& choice, Verb 
                       "/etc/millrace/millrace.yaml)");
     added->callback([&choice, verb = std::move(verb)] { choice.verb = verb; });
     return added;
+}
+
+CLI::Option* add_reason(CLI::App& verb, Choice& choice) {
+    return verb.add_option("--reason", choice.arguments.reason,
+                           "why, for those who look later; kept in millrace.operator_acts");
+}
+
+Connection::Connection(const Config& config)
+    : session(session_options(config)), installation(require_installation(session)) {}
+
+void prepare_verb(const Config& config) {
+    LogOptions options = log_options(config, "");
+    if (options.level == "info") options.level = "warn";
+    options.format = "text";
+    set_up_log(options);
+    check_options(config);
+    for (const std::string& warning : config.warnings()) log(LogLevel::kWarn, "config", warning);
 }
 
 void add_output(CLI::App& verb, Choice& choice) {

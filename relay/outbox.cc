@@ -132,6 +132,11 @@ Task task_of(const pg::Result& rows, int row) {
     return task;
 }
 
+LedgerTask ledger_task_of(const pg::Result& candidates, int row) {
+    return {static_cast<int16_t>(candidates.integer(row, 0)), candidates.integer(row, 1),
+            digest_of(candidates.uuid(row, 2))};
+}
+
 }  // namespace
 
 std::vector<std::pair<std::string, std::string>> Outbox::session_settings() {
@@ -202,23 +207,14 @@ std::string Outbox::blocker() {
 }
 
 int64_t Outbox::remove(const std::vector<LedgerTask>& tasks) {
-    pg::ArrayBuilder lanes(pg::Type::kInt2);
-    pg::ArrayBuilder ids(pg::Type::kInt8);
-    for (const LedgerTask& task : tasks) {
-        lanes.add_int2(task.lane);
-        ids.add_int8(task.id);
-    }
-    const pg::Result candidates =
-        session_.execute(kCandidates, pg::Params().array(lanes).array(ids));
-
+    const pg::Result candidates = lock_candidates(tasks);
     // Both lists are in the order of (lane, id); a candidate with another digest is another task
     // that was given the id of a lost one.
     pg::ArrayBuilder gone_lanes(pg::Type::kInt2);
     pg::ArrayBuilder gone_ids(pg::Type::kInt8);
     pg::ArrayBuilder gone_events(pg::Type::kUuid);
     for (int i = 0; i < candidates.row_count(); ++i) {
-        const LedgerTask found{static_cast<int16_t>(candidates.integer(i, 0)),
-                               candidates.integer(i, 1), digest_of(candidates.uuid(i, 2))};
+        const LedgerTask found = ledger_task_of(candidates, i);
         if (std::find(tasks.begin(), tasks.end(), found) == tasks.end()) continue;
         gone_lanes.add_int2(found.lane);
         gone_ids.add_int8(found.id);
@@ -228,6 +224,26 @@ int64_t Outbox::remove(const std::vector<LedgerTask>& tasks) {
         .execute(kRemove,
                  pg::Params().array(gone_lanes).array(gone_ids).array(gone_events))
         .affected_count();
+}
+
+std::vector<LedgerTask> Outbox::present(const std::vector<LedgerTask>& tasks) {
+    const pg::Result candidates = lock_candidates(tasks);
+    std::vector<LedgerTask> present;
+    for (int i = 0; i < candidates.row_count(); ++i) {
+        const LedgerTask found = ledger_task_of(candidates, i);
+        if (std::find(tasks.begin(), tasks.end(), found) != tasks.end()) present.push_back(found);
+    }
+    return present;
+}
+
+pg::Result Outbox::lock_candidates(const std::vector<LedgerTask>& tasks) {
+    pg::ArrayBuilder lanes(pg::Type::kInt2);
+    pg::ArrayBuilder ids(pg::Type::kInt8);
+    for (const LedgerTask& task : tasks) {
+        lanes.add_int2(task.lane);
+        ids.add_int8(task.id);
+    }
+    return session_.execute(kCandidates, pg::Params().array(lanes).array(ids));
 }
 
 void Outbox::check_plan(const std::vector<int16_t>& lanes) {

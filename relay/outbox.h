@@ -84,11 +84,15 @@ class Outbox {
     // Deletes exactly these tasks, by lane, id and digest, in the caller's transaction; the number
     // deleted (PROTOCOL 4.3).
     int64_t remove(const std::vector<struct LedgerTask>& tasks);
+    // Those of them that are there; locks them.
+    std::vector<struct LedgerTask> present(const std::vector<struct LedgerTask>& tasks);
     // Throws kFatal `claim_plan` unless the claim is a Merge Append over index scans.
     void check_plan(const std::vector<int16_t>& lanes);
 
   private:
     void prepare(size_t lane_count);
+    // Rows with the lanes and ids of `tasks`, in their order, locked: lane, id, event id.
+    pg::Result lock_candidates(const std::vector<struct LedgerTask>& tasks);
 
     pg::Session& session_;
     size_t prepared_lane_count_ = 0;

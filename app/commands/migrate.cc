@@ -2,20 +2,46 @@
 
 #include "app/command.h"
 #include "app/options.h"
-#include "core/log.h"
+#include "app/table.h"
+#include "schema/migrations.h"
+#include "schema/migrator.h"
 
 namespace millrace {
 
 namespace {
 
 int migrate_up(const Arguments& arguments, const Config& config) {
-    set_up_log({.level = "warn"});
-    check_options(config);
+    prepare_verb(config);
     kafka::Reaper reaper;
     for (const std::string& line : install(config, arguments.install, reaper)) {
         std::cout << line << "\n";
     }
     return 0;
+}
+
+// Found wrong as long as something is left for `migrate up`.
+int migrate_status(const Arguments& arguments, const Config& config) {
+    prepare_verb(config);
+    pg::Session session(session_options(config));
+    const std::vector<AppliedMigration> applied = applied_migrations(session);
+    Table table({"version", "name", "applied_at"});
+    for (const AppliedMigration& migration : applied) {
+        table.add({migration.version, migration.name, migration.applied_at});
+    }
+    bool is_missing = applied.empty() || !find_installation(session);
+    const int newest = applied.empty() ? 0 : applied.back().version;
+    for (const Migration& migration : migrations()) {
+        if (migration.version <= newest) continue;
+        table.add({migration.version, std::string(migration.name), nullptr});
+        is_missing = true;
+    }
+    if (arguments.as_json()) {
+        print_json(std::cout, table.as_json());
+    } else {
+        table.print(std::cout);
+        if (is_missing) std::cout << "\nnot up to date: " << kMigrateHint << "\n";
+    }
+    return is_missing ? kExitFoundWrong : 0;
 }
 
 }  // namespace
@@ -34,6 +60,12 @@ void add_migrate(CLI::App& root, Choice& choice) {
         ->check(CLI::Range(1, 64));
     up->add_option("--order", "what is kept in order: key")->check(CLI::IsMember({"key"}));
     up->add_flag("--moved", install.moved, "the database was moved here, its original is gone");
+    add_output(*add_verb(*noun,
+                         {.name = "status",
+                          .summary = "what has been applied; exit code 3 if something is missing",
+                          .example = "millrace migrate status --config millrace.yaml"},
+                         choice, migrate_status),
+               choice);
 }
 
 }  // namespace millrace

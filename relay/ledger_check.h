@@ -1,0 +1,47 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "relay/ledger_reader.h"
+#include "relay/operator.h"
+
+namespace millrace {
+
+enum class LedgerFinding {
+    kAgrees,
+    kInDoubt,         // One ahead: a transaction in progress, or one that a settle will redo.
+    kDatabaseBehind,  // PostgreSQL lost commits that it had acknowledged.
+    kLedgerBehind,    // The ledger topic lost records, or was made again.
+};
+
+// `agrees`, `in_doubt`, `database_behind_ledger`, `ledger_behind_database`.
+std::string_view name_of(LedgerFinding finding);
+bool is_contradiction(LedgerFinding finding);
+
+struct LedgerComparison {
+    PublisherReport publisher;
+    std::optional<int64_t> ledger_seq;
+    LedgerFinding finding = LedgerFinding::kAgrees;
+
+    // Publishers that never published and that nobody runs say nothing.
+    bool is_used() const {
+        return publisher.seq > 0 || ledger_seq || publisher.owner.has_value();
+    }
+};
+
+// Compares each publisher's seq with the ledger's newest committed record, also while relays run: a
+// live publisher moves on meanwhile, which is told from a contradiction. Throws kTransient when a
+// partition can't be read within `limit`.
+std::vector<LedgerComparison> compare_ledger(Operator& db, LedgerReader& ledger,
+                                             const std::string& ledger_topic_id,
+                                             std::chrono::milliseconds limit);
+
+// The newest committed record of each publisher that has one. Throws kTransient as above.
+std::map<int16_t, LedgerRecord> newest_records(LedgerReader& ledger,
+                                               std::chrono::milliseconds limit);
+
+}  // namespace millrace

@@ -1,0 +1,146 @@
+#include "relay/ledger_resume.h"
+
+#include <algorithm>
+
+#include "relay/ledger_check.h"
+#include "relay/outbox.h"
+#include "relay/producer_pair.h"
+#include "relay/publishers.h"
+
+namespace millrace {
+
+namespace {
+
+constexpr std::chrono::seconds kInitLimit{15};
+constexpr std::chrono::seconds kReadLimit{15};
+constexpr size_t kListedMax = 50;
+
+// A halted publisher's row lets nobody claim and nobody take it.
+void require_halted(const std::vector<PublisherReport>& publishers) {
+    std::string free;
+    for (const PublisherReport& publisher : publishers) {
+        if (!publisher.halted) free += " " + std::to_string(publisher.number);
+    }
+    if (free.empty()) return;
+    throw fatal("not_halted",
+                "publishers" + free +
+                    " are not halted: only what 'millrace ledger status' shows as halted is resumed");
+}
+
+std::string name_of(Trust trust) {
+    return trust == Trust::kDatabase ? "--trust-database" : "--trust-ledger";
+}
+
+}  // namespace
+
+LedgerResume::LedgerResume(pg::Session& session, const kafka::ClientOptions& options,
+                           const Installation& installation, std::string ledger_topic_id,
+                           kafka::Reaper& reaper)
+    : session_(session),
+      options_(options),
+      installation_(installation),
+      ledger_topic_id_(std::move(ledger_topic_id)),
+      reaper_(reaper),
+      ledger_(options, installation.ledger_topic(), installation.id, reaper),
+      operator_(session) {}
+
+std::vector<std::string> LedgerResume::run(Trust trust, const std::string& reason) {
+    done_.clear();
+    require_halted(operator_.publishers());
+    fence();
+    const std::map<int16_t, Agreed> agreed = agree(trust, reason);
+    // Records first and a crash would leave rows whose records compaction takes; rows first, still
+    // halted, and a crash leaves what the next run brings to its end.
+    for (const auto& [publisher, state] : agreed) write_record(publisher, state);
+    reopen();
+    done_.push_back("resumed: the relays go on by themselves");
+    return std::move(done_);
+}
+
+// A relay that died or hangs may have a transaction open, which could be committed after the ledger was
+// read: after this it can't.
+void LedgerResume::fence() {
+    for (int16_t publisher = 0; publisher < kPublisherCount; ++publisher) {
+        ProducerPair(options_, installation_, reaper_).init(publisher, {}, kInitLimit);
+    }
+}
+
+std::map<int16_t, LedgerResume::Agreed> LedgerResume::agree(Trust trust,
+                                                            const std::string& reason) {
+    std::map<int16_t, Agreed> agreed;
+    pg::Transaction transaction(session_);
+    // The ledger is read under the rows' locks, which may take longer than a transaction may idle.
+    session_.execute("SET LOCAL idle_in_transaction_session_timeout = 0");
+    const std::vector<PublisherReport> publishers = operator_.lock_fleet();
+    require_halted(publishers);
+    const std::map<int16_t, LedgerRecord> newest = newest_records(ledger_, kReadLimit);
+    for (const PublisherReport& publisher : publishers) {
+        const auto record = newest.find(publisher.number);
+        const int64_t q = record == newest.end() ? 0 : record->second.seq;
+        const int64_t ledger_epoch = record == newest.end() ? 0 : record->second.epoch;
+        if (trust == Trust::kLedger && q > publisher.seq) remove_published(publisher, q);
+        const Agreed state{std::max(publisher.seq, q), std::max(publisher.epoch, ledger_epoch)};
+        // An epoch that the lost part of the database had given out must not come again: a process
+        // that still remembers it would take the publisher from its owner.
+        operator_.set_ledger_state(publisher.number, state.seq, state.epoch, ledger_topic_id_);
+        if (state.seq > 0) agreed.emplace(publisher.number, state);
+    }
+    operator_.record_act("ledger resume " + name_of(trust), "all publishers", reason);
+    transaction.commit();
+    done_.push_back("recorded: database and ledger agree on " + std::to_string(agreed.size()) +
+                    " publishers");
+    return agreed;
+}
+
+void LedgerResume::remove_published(const PublisherReport& publisher, int64_t ledger_seq) {
+    Outbox outbox(session_);
+    const std::vector<LedgerRecord> records =
+        ledger_.after(publisher.number, publisher.seq, kReadLimit);
+    int64_t removed = 0;
+    size_t unmatched = 0;
+    for (const LedgerRecord& record : records) {
+        const std::vector<LedgerTask> present = outbox.present(record.tasks);
+        for (const LedgerTask& task : record.tasks) {
+            if (std::find(present.begin(), present.end(), task) != present.end()) continue;
+            if (++unmatched > kListedMax) continue;
+            done_.push_back("publisher " + std::to_string(publisher.number) + " seq " +
+                            std::to_string(record.seq) + ": task " + std::to_string(task.id) +
+                            " of lane " + std::to_string(task.lane) + " is not in the outbox");
+        }
+        removed += outbox.remove(present);
+    }
+    const int64_t compacted =
+        ledger_seq - publisher.seq - static_cast<int64_t>(records.size());
+    done_.push_back("publisher " + std::to_string(publisher.number) + ": deleted " +
+                    std::to_string(removed) + " published tasks, " + std::to_string(unmatched) +
+                    " were not there; " + std::to_string(compacted) +
+                    " transactions are no longer in the ledger");
+}
+
+void LedgerResume::write_record(int16_t publisher, const Agreed& agreed) {
+    const std::string topic = installation_.ledger_topic();
+    const std::string key = ledger_key(publisher);
+    const std::string value = encode(LedgerRecord{.installation = installation_.id,
+                                                  .publisher = publisher,
+                                                  .epoch = agreed.epoch,
+                                                  .seq = agreed.seq,
+                                                  .tasks = {},
+                                                  .counters = {}});
+    ProducerPair producers(options_, installation_, reaper_);
+    producers.init(publisher, {topic}, kInitLimit);
+    bool was_replaced = false;
+    kafka::Producer& producer = producers.next(was_replaced);
+    producer.begin();
+    producer.produce({.topic = topic, .partition = publisher, .key = key, .value = value});
+    producer.flush();
+    producer.commit();
+}
+
+void LedgerResume::reopen() {
+    pg::Transaction transaction(session_);
+    require_halted(operator_.lock_fleet());
+    operator_.reopen_publishers();
+    transaction.commit();
+}
+
+}  // namespace millrace

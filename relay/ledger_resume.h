@@ -1,0 +1,55 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/kafka/client.h"
+#include "core/kafka/reaper.h"
+#include "core/pg/session.h"
+#include "relay/ledger_reader.h"
+#include "relay/operator.h"
+#include "schema/installation.h"
+
+namespace millrace {
+
+enum class Trust {
+    kDatabase,  // Later records start above the ledger's; published tasks may be published again.
+    kLedger,    // Tasks that its records name are deleted: they were published.
+};
+
+// Ends the halt that a contradiction between ledger and database caused (PROTOCOL 4.6). Not
+// thread-safe, blocks for as long as 32 publishers' producers take to begin, ten seconds or so.
+class LedgerResume {
+  public:
+    LedgerResume(pg::Session& session, const kafka::ClientOptions& options,
+                 const Installation& installation, std::string ledger_topic_id,
+                 kafka::Reaper& reaper);
+
+    // Returns what it did, a line each. Repeatable: after a crash or a failure in any step the
+    // publishers are still halted, and it runs again. Throws kFatal `not_halted` unless all are.
+    std::vector<std::string> run(Trust trust, const std::string& reason);
+
+  private:
+    void fence();
+    // Of each publisher that ever published: the seq and epoch that its ledger and row will have.
+    struct Agreed {
+        int64_t seq = 0;
+        int64_t epoch = 0;
+    };
+    std::map<int16_t, Agreed> agree(Trust trust, const std::string& reason);
+    void remove_published(const PublisherReport& publisher, int64_t ledger_seq);
+    void write_record(int16_t publisher, const Agreed& agreed);
+    void reopen();
+
+    pg::Session& session_;
+    kafka::ClientOptions options_;
+    const Installation& installation_;
+    std::string ledger_topic_id_;
+    kafka::Reaper& reaper_;
+    LedgerReader ledger_;
+    Operator operator_;
+    std::vector<std::string> done_;
+};
+
+}  // namespace millrace
