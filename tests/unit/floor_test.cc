@@ -29,6 +29,14 @@ Floor floor_with_mark(int64_t sequence_value) {
     return floor;
 }
 
+// Ids up to 50 come from transactions below 101, ids up to 70 from transactions below 111.
+Floor floor_with_two_marks() {
+    Floor floor = floor_with_mark(50);
+    floor.claimed(all_finished_below(100), 110, 70, std::nullopt);
+    floor.claimed(all_finished_below(100), 111, 70, std::nullopt);
+    return floor;
+}
+
 // A floor at 50 that passed transaction 90 while it ran, when the floor was still 0.
 Floor floor_with_late_entry() {
     Floor floor = floor_with_mark(50);
@@ -99,6 +107,20 @@ TEST(Floor, EqualSequenceValueKeepsTheOlderMark) {
 
     EXPECT_EQ(floor.floor(), 50);
     EXPECT_EQ(floor.late(), Late{});
+}
+
+// PROTOCOL 6.3: so claims while nobody writes take up no room.
+TEST(Floor, EqualSequenceValuesMakeOneMark) {
+    Floor floor = floor_with_mark(50);
+    for (uint64_t xid = 102; xid < 5000; ++xid) {
+        floor.claimed(all_finished_below(100), xid, 50, std::nullopt);
+    }
+
+    floor.claimed(all_finished_below(100), 5000, 70, std::nullopt);
+    floor.claimed(all_finished_below(100), 5001, 70, std::nullopt);
+    floor.found_nothing(all_finished_below(6000));
+
+    EXPECT_EQ(floor.floor(), 70);
 }
 
 // PROTOCOL 6.3: setval.
@@ -181,29 +203,38 @@ TEST(Floor, PromotionStopsAtTheMarkedValue) {
     EXPECT_EQ(floor.floor(), 50);
 }
 
-// PROTOCOL 6.2: a mark with L > C stays.
+// PROTOCOL 6.2: a mark with L > C stays. The claims' own marks are not ripe here.
 TEST(Floor, MarkThatAClaimDidNotReachServesTheNextClaims) {
     Floor floor = floor_with_mark(50);
-    floor.claimed(all_finished_below(102), 102, 50, 30);
+    floor.claimed(all_finished_below(102), 900, 50, 30);
 
-    floor.claimed(all_finished_below(103), 103, 50, 45);
+    floor.claimed(all_finished_below(103), 901, 50, 45);
     EXPECT_EQ(floor.floor(), 45);
 
     floor.found_nothing(all_finished_below(104));
     EXPECT_EQ(floor.floor(), 50);
 }
 
-// PROTOCOL 6.2: the mark that was not reached ends the loop. The next mark would change no floor,
-// but would count transactions as late that can hold no id so low.
-TEST(Floor, MarkThatAClaimDidNotReachEndsTheLoop) {
-    Floor floor = floor_with_mark(50);
-    floor.claimed(all_finished_below(100), 110, 70, std::nullopt);
-    floor.claimed(all_finished_below(100), 111, 70, std::nullopt);  // Marks (101, 50), (111, 70).
-
-    floor.claimed(with_running(112, {105}), 112, 70, 40);
-
+// PROTOCOL 6.2: a mark with L > C ends the loop, so that the next one stays as well.
+TEST(Floor, MarkThatAClaimDidNotReachKeepsTheLaterOnes) {
+    Floor floor = floor_with_two_marks();
+    floor.claimed(with_running(112, {105}), 900, 70, 40);
     EXPECT_EQ(floor.floor(), 40);
     EXPECT_EQ(floor.late(), Late{});
+
+    floor.found_nothing(with_running(113, {105}));
+
+    EXPECT_EQ(floor.floor(), 70);
+    EXPECT_EQ(floor.late(), (Late{{105, 50}}));
+}
+
+// PROTOCOL 6.2: each mark is ripe by itself.
+TEST(Floor, RipeMarkDoesNotWaitForALaterOne) {
+    Floor floor = floor_with_two_marks();
+
+    floor.found_nothing(all_finished_below(105));
+
+    EXPECT_EQ(floor.floor(), 50);
 }
 
 // PROTOCOL 6.2: who runs below the mark's xid may commit ids below the new floor.
@@ -240,9 +271,7 @@ TEST(Floor, LateTransactionKeepsItsFirstFloor) {
 
 // PROTOCOL 6.2, oldest first: a transaction between two marks goes back to the first one's value.
 TEST(Floor, EachMarkPassesTheTransactionsBelowIt) {
-    Floor floor = floor_with_mark(50);
-    floor.claimed(all_finished_below(100), 110, 70, std::nullopt);
-    floor.claimed(all_finished_below(100), 111, 70, std::nullopt);  // Marks (101, 50), (111, 70).
+    Floor floor = floor_with_two_marks();
 
     floor.found_nothing(with_running(112, {90, 105}));
 
@@ -252,9 +281,10 @@ TEST(Floor, EachMarkPassesTheTransactionsBelowIt) {
 
 // PROTOCOL 6.2: the floor never falls but by clear().
 TEST(Floor, ClaimBelowTheFloorLeavesItWhereItIs) {
-    Floor floor = floor_with_late_entry();
+    Floor floor = floor_with_two_marks();
+    floor.found_nothing(with_running(105, {90}));
 
-    floor.claimed(all_finished_below(103), 110, 70, 20);
+    floor.claimed(all_finished_below(112), 112, 70, 20);
 
     EXPECT_EQ(floor.floor(), 50);
 }
@@ -284,18 +314,6 @@ TEST(Floor, LateEntryMovesUpWithAClaimThatDidNotReachTheFloor) {
     floor.claimed(all_finished_below(103), 103, 50, 49);
 
     EXPECT_EQ(floor.late(), (Late{{90, 49}}));
-}
-
-// PROTOCOL 6.1 stands before 6.2: C is held against the floor from which the claim looked.
-TEST(Floor, LateEntryIsJudgedByTheFloorBeforePromotion) {
-    Floor floor = floor_with_late_entry();
-    floor.claimed(with_running(103, {90}), 110, 70, std::nullopt);
-    floor.claimed(with_running(111, {90}), 111, 70, std::nullopt);  // Mark (111, 70).
-
-    floor.claimed(all_finished_below(112), 112, 70, 60);
-
-    EXPECT_EQ(floor.floor(), 60);
-    EXPECT_EQ(floor.late(), Late{});
 }
 
 // PROTOCOL 6: a look that found nothing has looked everywhere.
@@ -356,18 +374,20 @@ TEST(Floor, ClearForgetsTheLastSequenceValue) {
 
 // A long backlog leaves each claim's mark unused: they must not pile up, and the floor must follow.
 TEST(Floor, FollowsALongBacklogWithBoundedMarks) {
-    constexpr int64_t kClaimCount = 5000;
+    constexpr int64_t kMarkCountMax = 1024;
     Floor floor;
-    for (int64_t n = 1; n <= kClaimCount; ++n) {
+    for (int64_t n = 1; n <= 5000; ++n) {
         const auto xid = static_cast<uint64_t>(100 + n);
-        floor.claimed(all_finished_below(xid), xid, 1'000'000 + 10 * n, 2 * n);
+        floor.claimed(all_finished_below(xid), xid, 1'000'000 + n, 2 * n);
     }
-    EXPECT_EQ(floor.floor(), 2 * kClaimCount);
+    EXPECT_EQ(floor.floor(), 10'000);
 
-    for (int64_t n = 1; n <= 3; ++n) {
-        const auto xid = static_cast<uint64_t>(10'000 + n);
-        floor.claimed(all_finished_below(xid), xid, 2'000'000, std::nullopt);
-    }
+    floor.found_nothing(all_finished_below(10'000));
+    EXPECT_EQ(floor.floor(), 1'000'000 + kMarkCountMax);
+
+    floor.claimed(all_finished_below(10'000), 10'000, 2'000'000, std::nullopt);
+    floor.claimed(all_finished_below(10'001), 10'001, 2'000'000, std::nullopt);
+    floor.found_nothing(all_finished_below(10'002));
     EXPECT_EQ(floor.floor(), 2'000'000);
 }
 
