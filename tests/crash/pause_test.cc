@@ -69,10 +69,10 @@ TEST_F(RelayPause, BetweenBatchesIsFencedByPostgres) {
 // PROTOCOL 2.4, 4.2: the successor ends its backend, which holds the row, and init_transactions ends
 // its open transaction; it learns of it from Kafka.
 TEST_F(RelayPause, InsideAKafkaTransactionIsFencedByKafka) {
-    Process paused = start("relay.after_ledger:3:stop");
+    Process paused = start("relay.before_kafka_commit:3:stop");
     ASSERT_TRUE(eventually(30s, [&] {
         installed_.insert(150);
-        return paused.has_logged("crash point relay.after_ledger fired");
+        return paused.has_logged("crash point relay.before_kafka_commit fired");
     })) << paused.log();
 
     Process successor = start();
