@@ -87,6 +87,17 @@ int64_t Installed::pending_count() {
     return session.execute("SELECT count(*) FROM millrace.pending_tasks").integer(0, 0);
 }
 
+int64_t Installed::number(std::string_view sql) const {
+    return database.connect().execute(sql).integer(0, 0);
+}
+
+std::string Installed::text(std::string_view sql) const {
+    const pg::Result row = database.connect().execute(sql);
+    return row.is_null(0, 0) ? "" : row.text(0, 0);
+}
+
+void Installed::execute(std::string_view sql) const { database.connect().execute(sql); }
+
 Verdict Installed::verdict() {
     std::vector<SeenTask> seen;
     for (const SeenRecord& record : read_topic(topic)) {

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "core/kafka/reaper.h"
 #include "core/metrics.h"
@@ -31,6 +32,10 @@ class Installed {
     // The same with a payload of so many bytes each, over one key.
     void insert_large(int count, int byte_count);
     int64_t pending_count();
+    // The one value that a query over this database answers with.
+    int64_t number(std::string_view sql) const;
+    std::string text(std::string_view sql) const;
+    void execute(std::string_view sql) const;
     // What a read_committed reader sees of the topic against what was inserted.
     Verdict verdict();
 

@@ -1,0 +1,354 @@
+#include "relay/settler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <charconv>
+#include <chrono>
+#include <map>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/failure.h"
+#include "relay/ledger_topic.h"
+#include "tests/support/broker.h"
+#include "tests/support/by_hand.h"
+#include "tests/support/eventually.h"
+#include "tests/support/installed.h"
+
+namespace millrace::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::string_view kHaltedForAll = R"(
+    SELECT coalesce(min(halted), '') FROM millrace.relay_publishers
+    HAVING count(DISTINCT halted) = 1 AND count(halted) = 32)";
+
+// The reason that every publisher is halted for; empty while one is not.
+std::string halted_for_all(const Installed& installed) {
+    pg::Session session = installed.database.connect();
+    const pg::Result row = session.execute(kHaltedForAll);
+    return row.row_count() == 0 ? "" : row.text(0, 0);
+}
+
+bool is_running(const Installed& installed, int number) {
+    return installed.number("SELECT running::int FROM millrace.relay_publishers WHERE number = " +
+                            std::to_string(number)) == 1;
+}
+
+// What a broker's operator does who deletes the ledger topic and runs `migrate up` again.
+void make_ledger_topic_again(const Installed& installed) {
+    delete_topic(installed.installation.ledger_topic());
+    kafka::Reaper reaper;
+    ensure_ledger_topic(kafka_options(), installed.installation, 1, reaper);
+}
+
+// The numbers of millrace-seq in each partition and of each publisher there, in their order.
+std::map<std::string, std::vector<int64_t>> sequence_numbers(const std::string& topic) {
+    std::map<std::string, std::vector<int64_t>> numbers;
+    for (const SeenRecord& record : read_topic(topic)) {
+        const std::string& text = record.headers.at("millrace-seq");
+        const size_t dot = text.rfind('.');
+        numbers[std::to_string(record.partition) + "/" + text.substr(0, dot)].push_back(
+            std::stoll(text.substr(dot + 1)));
+    }
+    return numbers;
+}
+
+// A settler of its own beside whatever runs.
+class SettlerByHand {
+  public:
+    explicit SettlerByHand(const Installed& installed)
+        : topic_id_(check_ledger_topic(kafka_options(), installed.installation, reaper_)),
+          reader_(kafka_options(), installed.installation.ledger_topic(), installed.installation.id,
+                  reaper_),
+          relay_metrics_(metrics_),
+          session_(relay_session(installed)),
+          settler_(session_, installed.installation, reader_, topic_id_, relay_metrics_) {}
+
+    // The reason of its failure; empty if it settled.
+    std::string settle(PublisherState publisher, std::chrono::milliseconds limit = 10s) {
+        try {
+            settler_.settle(publisher, limit, [](Publishers&) {});
+            return "";
+        } catch (const Failure& failure) {
+            return failure.reason();
+        }
+    }
+    int backend_pid() const { return session_.backend_pid(); }
+
+  private:
+    kafka::Reaper reaper_;
+    std::string topic_id_;
+    LedgerReader reader_;
+    Metrics metrics_;
+    RelayMetrics relay_metrics_;
+    pg::Session session_;
+    Settler settler_;
+};
+
+// PROTOCOL 4.3: q = s.
+TEST(Settle, WithNothingInDoubtRedoesNothing) {
+    Installed installed;
+    installed.insert(100);
+    {
+        RunningRelay first(installed);
+        ASSERT_TRUE(eventually(30s, [&] { return installed.pending_count() == 0; }));
+    }
+    installed.insert(100);
+
+    RunningRelay second(installed);
+    ASSERT_TRUE(eventually(30s, [&] { return installed.pending_count() == 0; }));
+    second.stop();
+
+    const Verdict verdict = installed.verdict();
+    EXPECT_TRUE(verdict.is_clean()) << verdict.text();
+    EXPECT_EQ(second.metric("millrace_relay_redos_total"), 0);
+}
+
+// PROTOCOL 4.3: q = s + 1. The predecessor died between its two commits.
+TEST(Settle, DeletesWhatItsPredecessorHadPublished) {
+    Installed installed;
+    installed.insert(200);
+    PublisherByHand dead(installed, 0);
+    dead.take_lanes();
+    ASSERT_EQ(dead.claim(120), 120U);
+    dead.commit_kafka();
+    dead.roll_back();
+    ASSERT_EQ(installed.pending_count(), 200);
+
+    RunningRelay relay(installed);
+    ASSERT_TRUE(eventually(30s, [&] { return installed.pending_count() == 0; }));
+    relay.stop();
+
+    const Verdict verdict = installed.verdict();
+    EXPECT_TRUE(verdict.is_clean()) << verdict.text();
+    EXPECT_EQ(relay.metric("millrace_relay_redos_total"), 1);
+    EXPECT_EQ(relay.metric("millrace_relay_redo_mismatch_total"), 0);
+}
+
+// PROTOCOL 4.3, 1: the counters of the lost transaction are restored from its record.
+TEST(Settle, GoesOnWithTheSequenceNumbersOfTheRedoneTransaction) {
+    Installed installed;
+    installed.insert(200);
+    PublisherByHand dead(installed, 0);
+    dead.take_lanes();
+    dead.claim(120);
+    dead.commit_kafka();
+    dead.roll_back();
+
+    RunningRelay relay(installed);
+    ASSERT_TRUE(eventually(30s, [&] { return installed.pending_count() == 0; }));
+    relay.stop();
+
+    for (const auto& [place, numbers] : sequence_numbers(installed.topic)) {
+        for (size_t i = 0; i < numbers.size(); ++i) {
+            ASSERT_EQ(numbers[i], static_cast<int64_t>(i) + 1) << "in " << place;
+        }
+    }
+    EXPECT_EQ(installed.number("SELECT sum(n)::bigint FROM millrace.relay_counters"), 200);
+}
+
+// PROTOCOL 4.3, 4.1: after a crash PostgreSQL gives out ids again that a lost transaction had drawn.
+TEST(Settle, LeavesATaskThatHasTheIdOfAPublishedOne) {
+    Installed installed;
+    installed.insert(20);
+    PublisherByHand dead(installed, 0);
+    dead.take_lanes();
+    dead.claim();
+    dead.commit_kafka();
+    dead.roll_back();
+    const std::string other = Uuid::random().text();
+    installed.execute("UPDATE millrace.pending_tasks SET event_id = '" + other +
+                      "' WHERE id = (SELECT min(id) FROM millrace.pending_tasks)");
+
+    RunningRelay relay(installed);
+    ASSERT_TRUE(eventually(30s, [&] { return installed.pending_count() == 0; }));
+    relay.stop();
+
+    const std::vector<SeenRecord> seen = read_topic(installed.topic);
+    EXPECT_EQ(seen.size(), 21U);
+    EXPECT_EQ(std::count_if(seen.begin(), seen.end(),
+                            [&](const SeenRecord& record) { return record.headers.at("id") == other; }),
+              1);
+    EXPECT_EQ(relay.metric("millrace_relay_redos_total"), 1);
+    EXPECT_EQ(relay.metric("millrace_relay_redo_mismatch_total"), 1);
+}
+
+// PROTOCOL 4.3: q > s + 1, as after a restore of the database from a backup.
+TEST(Settle, OfADatabaseBehindTheLedgerHaltsEveryPublisherAndPublishesNothing) {
+    Installed installed;
+    installed.insert(20);
+    write_ledger(installed, 0, encode(empty_record(installed, 0, 0, 2)));
+
+    RunningRelay relay(installed);
+    ASSERT_TRUE(eventually(
+        30s, [&] { return halted_for_all(installed) == "database_behind_ledger"; }));
+    relay.stop();
+
+    EXPECT_EQ(installed.pending_count(), 20);
+    EXPECT_EQ(count_records(installed.topic), 0U);
+}
+
+// PROTOCOL 4.3: the record's writer took the publisher by a commit that PostgreSQL has lost.
+TEST(Settle, OfARecordWithAHigherEpochHaltsEveryPublisher) {
+    Installed installed;
+    write_ledger(installed, 0, encode(empty_record(installed, 0, 100, 1)));
+
+    RunningRelay relay(installed);
+
+    EXPECT_TRUE(eventually(
+        30s, [&] { return halted_for_all(installed) == "database_behind_ledger"; }));
+}
+
+// PROTOCOL 4.3: no record though s > 0.
+TEST(Settle, OfALedgerThatWasMadeAgainHaltsEveryPublisherAndPublishesNothing) {
+    Installed installed;
+    installed.insert(20);
+    {
+        RunningRelay first(installed);
+        ASSERT_TRUE(eventually(30s, [&] { return installed.pending_count() == 0; }));
+    }
+    make_ledger_topic_again(installed);
+    installed.insert(20);
+
+    RunningRelay second(installed);
+    ASSERT_TRUE(eventually(
+        30s, [&] { return halted_for_all(installed) == "ledger_behind_database"; }));
+    second.stop();
+
+    EXPECT_EQ(installed.pending_count(), 20);
+    EXPECT_EQ(count_records(installed.topic), 20U);
+}
+
+// PROTOCOL 4.3: q < s.
+TEST(Settle, OfALedgerThatLostRecordsHaltsEveryPublisher) {
+    Installed installed;
+    write_ledger(installed, 0, encode(empty_record(installed, 0, 0, 1)));
+    installed.execute("UPDATE millrace.relay_publishers SET seq = 2 WHERE number = 0");
+
+    RunningRelay relay(installed);
+
+    EXPECT_TRUE(eventually(
+        30s, [&] { return halted_for_all(installed) == "ledger_behind_database"; }));
+}
+
+// PROTOCOL 4.3: the topic's id is not the row's. With s = 0 it used to be taken for a publisher that had
+// PROTOCOL 4.1, 4.4: in a rolling update the others' records may be newer than this program. It used to
+// PROTOCOL 4.4: after a restore a publisher that ran one ahead may be one that nobody takes today, its
+// rows in lanes of another.
+TEST(Settle, RedoesAPublisherThatNobodyRuns) {
+    Installed installed;
+    installed.insert(40);
+    PublisherByHand restored(installed, 5);
+    restored.take_lanes();
+    ASSERT_EQ(restored.claim(30), 30U);
+    restored.commit_kafka();
+    restored.roll_back();
+    installed.execute("UPDATE millrace.relay_lanes SET publisher = NULL");
+
+    RunningRelay relay(installed);
+    ASSERT_TRUE(eventually(30s, [&] { return installed.pending_count() == 0; }));
+    relay.stop();
+
+    const Verdict verdict = installed.verdict();
+    EXPECT_TRUE(verdict.is_clean()) << verdict.text();
+    EXPECT_EQ(relay.metric("millrace_relay_redos_total"), 1);
+    EXPECT_EQ(installed.number("SELECT seq FROM millrace.relay_publishers WHERE number = 5"), 1);
+    EXPECT_EQ(installed.number("SELECT version FROM millrace.relay_publishers WHERE number = 5"),
+              restored.state().version + 1);
+}
+
+// PROTOCOL 4.4.
+TEST(Settle, OfAnotherPublishersLostCommitsHaltsEveryPublisher) {
+    Installed installed;
+    installed.insert(20);
+    write_ledger(installed, 5, encode(empty_record(installed, 5, 0, 2)));
+
+    RunningRelay relay(installed);
+    ASSERT_TRUE(eventually(
+        30s, [&] { return halted_for_all(installed) == "database_behind_ledger"; }));
+    relay.stop();
+
+    EXPECT_EQ(count_records(installed.topic), 0U);
+}
+
+// PROTOCOL 4.4: a live publisher's record is one ahead of its row until its COMMIT.
+TEST(Settle, LeavesAnotherPublishersTransactionInFlightAlone) {
+    Installed installed;
+    installed.insert(20);
+    PublisherByHand in_flight(installed, 5);
+    in_flight.take_lanes(6);
+    const size_t claimed = in_flight.claim();
+    ASSERT_GT(claimed, 0U);
+    in_flight.commit_kafka();
+
+    RunningRelay relay(installed);
+    ASSERT_TRUE(eventually(30s, [&] { return is_running(installed, 0); }));
+    in_flight.commit_database();
+    ASSERT_TRUE(eventually(30s, [&] { return installed.pending_count() == 0; }));
+    relay.stop();
+
+    const Verdict verdict = installed.verdict();
+    EXPECT_TRUE(verdict.is_clean()) << verdict.text();
+    EXPECT_EQ(relay.metric("millrace_relay_redos_total"), 0);
+}
+
+// PROTOCOL 4.2: whose transaction is open may still commit a record, so nothing may be concluded.
+TEST(Settle, WaitsWhileATransactionIsOpenInItsLedgerPartition) {
+    Installed installed;
+    SettlerByHand settler(installed);
+    const PublisherState publisher = PublisherByHand(installed, 0).state();
+    OpenTransaction open(installed.installation.ledger_topic(), 0);
+
+    EXPECT_EQ(settler.settle(publisher, 500ms), "ledger_open_transaction");
+    open.abort();
+    EXPECT_EQ(settler.settle(publisher), "");
+}
+
+// PROTOCOL 4.3: what it found no longer holds under all rows' locks.
+TEST(Settle, StoppedBeforeAnOperatorsResumeHaltsNobody) {
+    Installed installed;
+    SettlerByHand settler(installed);
+    const PublisherState publisher = PublisherByHand(installed, 0).state();
+    write_ledger(installed, 0, encode(empty_record(installed, 0, publisher.epoch, 2)));
+    std::string end = "not ended";
+    OpenTransaction open(installed.installation.ledger_topic(), 0);
+
+    // It holds the row while it waits for the open transaction; the resume queues behind it, and gets the
+    // lock before it can lock all rows.
+    std::jthread settling([&] { end = settler.settle(publisher); });
+    const std::string pid = std::to_string(settler.backend_pid());
+    ASSERT_TRUE(eventually(10s, [&] {
+        return installed.number("SELECT count(*) FROM pg_stat_activity WHERE pid = " + pid +
+                                " AND state = 'idle in transaction'") == 1;
+    }));
+    std::jthread resuming([&] {
+        installed.execute("UPDATE millrace.relay_publishers SET seq = 2 WHERE number = 0");
+    });
+    ASSERT_TRUE(eventually(10s, [&] {
+        return installed.number("SELECT count(*) FROM pg_locks WHERE NOT granted") == 1;
+    }));
+    open.abort();
+    settling.join();
+    resuming.join();
+
+    EXPECT_EQ(end, "publisher_lost");
+    EXPECT_EQ(installed.number("SELECT count(halted) FROM millrace.relay_publishers"), 0);
+}
+
+// PROTOCOL 4.2: the publisher's owner changed while this settle was on its way.
+TEST(Settle, OfAPublisherThatWasTakenMeanwhileIsLost) {
+    Installed installed;
+    SettlerByHand settler(installed);
+    const PublisherState stale = PublisherByHand(installed, 0).state();
+    PublisherByHand(installed, 0);
+
+    EXPECT_EQ(settler.settle(stale), "publisher_lost");
+}
+
+}  // namespace
+}  // namespace millrace::test
