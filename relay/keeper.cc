@@ -78,14 +78,14 @@ void Keeper::keep_round(pg::Session& session) {
             wait != not_before_.end() && Clock::now() < wait->second) {
             continue;
         }
-        take_over(session, free);
+        take_over(session, free, *instance);
     }
 }
 
-void Keeper::take_over(pg::Session& session, const FreePublisher& free) {
+void Keeper::take_over(pg::Session& session, const FreePublisher& free, const Uuid& instance) {
     Publishers publishers(session);
-    auto taken = publishers.take(free, *shared_.lease.instance(), session.backend_pid(),
-                                 session.backend_started());
+    auto taken =
+        publishers.take(free, instance, session.backend_pid(), session.backend_started());
     if (!taken) {
         free_locked_row(session, free);
         return;
@@ -109,7 +109,12 @@ void Keeper::take_over(pg::Session& session, const FreePublisher& free) {
         if (failure.kind() == FailureKind::kFatal || session.is_broken()) throw;
         session.rollback();
         // Its lanes stay with it until somebody can settle it.
-        publishers.release(*taken);
+        const std::string& reason = failure.reason();
+        if (reason == "ledger_format" || reason == "ledger_corrupt") {
+            publishers.leave_unread(*taken, reason, instance);
+        } else {
+            publishers.release(*taken);
+        }
         not_before_[free.number] = Clock::now() + kNotAgain;
         throw;
     }

@@ -24,7 +24,7 @@ class Keeper {
 
     void keep(std::stop_token stop);
     void keep_round(pg::Session& session);
-    void take_over(pg::Session& session, const FreePublisher& free);
+    void take_over(pg::Session& session, const FreePublisher& free, const Uuid& instance);
     void free_locked_row(pg::Session& session, const FreePublisher& free);
     void ping_kafka();
     void sample(pg::Session& session);

@@ -73,8 +73,17 @@ LedgerReader::Others LedgerReader::others(int16_t except, std::chrono::milliseco
         for (;;) {
             const int64_t from = std::max<int64_t>(0, high_watermark - step);
             const Tail tail = read(partition, from, /*high_watermark=*/-1, deadline);
-            if (const auto record = last_in(tail, publisher)) {
-                others.newest.emplace(publisher, *record);
+            try {
+                if (const auto record = last_in(tail, publisher)) {
+                    others.newest.emplace(publisher, *record);
+                    break;
+                }
+            } catch (const Failure& failure) {
+                if (failure.reason() == "prefix_taken") throw;
+                // A record that only a later program can read is that publisher's concern alone.
+                ++others.unread;
+                log(LogLevel::kWarn, "relay", "ledger partition can't be read",
+                    {{"publisher", publisher}, {"reason", failure.reason()}});
                 break;
             }
             if (!tail.is_complete) {

@@ -22,6 +22,7 @@ constexpr seconds kInitLimit{15};
 constexpr seconds kSettleLimit{12};  // Below idle_in_transaction_session_timeout (PROTOCOL 4.2).
 constexpr seconds kLockedLimit{2};   // A dead owner's session may hold the row so long (2.4).
 constexpr milliseconds kTakeEvery{100};
+constexpr seconds kNotAgain{10};
 
 std::string sequence_prefix(const Installation& installation, const PublisherState& publisher) {
     return installation.short_id() + "." + std::to_string(publisher.number) + "." +
@@ -113,6 +114,10 @@ bool Publisher::try_take(std::stop_token stop) {
     }
     for (const FreePublisher& free : publishers_->find_free(state_)) {
         if (stop.stop_requested()) return false;
+        if (const auto wait = not_before_.find(free.number);
+            wait != not_before_.end() && Clock::now() < wait->second) {
+            continue;
+        }
         const bool is_mine = state_ && state_->number == free.number;
         const auto taken = publishers_->take(free, *instance, session_->backend_pid(),
                                              session_->backend_started());
@@ -447,8 +452,12 @@ void Publisher::recover(const Failure& failure, std::stop_token stop) {
             }
             break;
         case FailureKind::kPoison: note_poison(failure); break;
-        case FailureKind::kUnknown:
-        case FailureKind::kHalt: break;
+        case FailureKind::kHalt:
+            if (failure.reason() == "ledger_format" || failure.reason() == "ledger_corrupt") {
+                leave_unread(failure.reason());
+            }
+            break;
+        case FailureKind::kUnknown: break;
     }
     drop_everything();
     wait_for(stop, failure.kind() == FailureKind::kHalt ? seconds(1) : backoff_.next());
@@ -461,6 +470,21 @@ void Publisher::note_poison(const Failure& failure) {
         return;
     }
     task_limit_ = std::max<int32_t>(1, static_cast<int32_t>(produced_count_ / 2));
+}
+
+// Another member may be able to read the record: it gets the publisher, lanes and all, and this
+// thread takes another one (PROTOCOL 4.1).
+void Publisher::leave_unread(const std::string& reason) {
+    const std::optional<Uuid> instance = shared_.lease.instance();
+    if (!instance || session_->is_broken()) return;
+    try {
+        session_->rollback();
+        publishers_->leave_unread(*state_, reason, *instance);
+        not_before_[state_->number] = Clock::now() + kNotAgain;
+        state_.reset();
+    } catch (const Failure& again) {
+        shared_.metrics.failure(again.reason());
+    }
 }
 
 // Whatever the failure, the transaction is in doubt: producers and session go, and the next take

@@ -81,6 +81,7 @@ class Publisher {
 
     void recover(const Failure& failure, std::stop_token stop);
     void note_poison(const Failure& failure);
+    void leave_unread(const std::string& reason);
     void drop_everything();
     void show(const std::string& waiting);
 
@@ -113,6 +114,7 @@ class Publisher {
     std::optional<Suspect> suspect_;      // Declared after the settle (PROTOCOL 5.1).
     size_t produced_count_ = 0;           // Of the transaction in progress.
     int16_t first_lane_ = 0;
+    std::map<int16_t, Clock::time_point> not_before_;  // Its record can't be read: not for 10 s.
     Clock::time_point next_balance_{};
     Clock::time_point next_sweep_{};
     Clock::time_point last_start_{};

@@ -52,12 +52,12 @@ constexpr std::string_view kLockOther = R"(
     FOR UPDATE SKIP LOCKED)";
 
 constexpr std::string_view kLockAll = R"(
-    SELECT number, epoch, seq, halted FROM millrace.relay_publishers
+    SELECT number, epoch, seq, ledger_topic_id FROM millrace.relay_publishers
     ORDER BY number
     FOR UPDATE)";
 
 constexpr std::string_view kReadAll = R"(
-    SELECT number, epoch, seq, halted FROM millrace.relay_publishers ORDER BY number)";
+    SELECT number, epoch, seq, ledger_topic_id FROM millrace.relay_publishers ORDER BY number)";
 
 constexpr std::string_view kSetSeq =
     "UPDATE millrace.relay_publishers SET seq = $2 WHERE number = $1";
@@ -71,6 +71,16 @@ constexpr std::string_view kHaltAll =
     "UPDATE millrace.relay_publishers SET halted = $1, running = false";
 constexpr std::string_view kRelease = R"(
     UPDATE millrace.relay_publishers SET owner = NULL, running = false
+    WHERE number = $1 AND epoch = $2)";
+
+constexpr std::string_view kLeaveUnread = R"(
+    UPDATE millrace.relay_publishers
+    SET owner = NULL, running = false,
+        halted = CASE WHEN NOT EXISTS (
+            SELECT FROM millrace.relay_members m
+            JOIN pg_stat_activity a ON a.pid = m.pid
+            WHERE m.instance <> $4 AND m.lease_until >= clock_timestamp()
+              AND (a.backend_start = m.backend_start OR a.backend_start IS NULL)) THEN $3 END
     WHERE number = $1 AND epoch = $2)";
 
 constexpr std::string_view kLanesOf =
@@ -248,6 +258,15 @@ bool Publishers::release(const PublisherState& publisher) {
     return session_
                .execute(kRelease, pg::Params().int2(publisher.number).int8(publisher.epoch))
                .affected_count() == 1;
+}
+
+void Publishers::leave_unread(const PublisherState& publisher, const std::string& reason,
+                              const Uuid& instance) {
+    session_.execute(kLeaveUnread, pg::Params()
+                                       .int2(publisher.number)
+                                       .int8(publisher.epoch)
+                                       .text(reason)
+                                       .uuid(instance));
 }
 
 std::vector<int16_t> Publishers::lanes_of(int16_t number) {

@@ -37,7 +37,7 @@ struct PublisherSeq {
     int16_t number = 0;
     int64_t epoch = 0;
     int64_t seq = 0;
-    std::optional<std::string> halted;
+    std::optional<std::string> ledger_topic_id;
 };
 
 // How a publisher's lanes should change (PROTOCOL 2.6, Share).
@@ -80,6 +80,10 @@ class Publishers {
     void halt_all(const std::string& reason);
     // Owner null where it is still at this epoch; false if it was not.
     bool release(const PublisherState& publisher);
+    // Releases a publisher whose newest record `instance` can't read, and halts it if no other member
+    // is there that might (PROTOCOL 4.1).
+    void leave_unread(const PublisherState& publisher, const std::string& reason,
+                      const Uuid& instance);
 
     std::vector<int16_t> lanes_of(int16_t number);
     void free_lanes(int16_t number, const std::vector<int16_t>& lanes);

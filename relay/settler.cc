@@ -35,11 +35,18 @@ void Settler::settle(PublisherState& publisher, std::chrono::milliseconds limit,
         throw lost("publisher_lost", "publisher " + std::to_string(publisher.number) +
                                          " is halted: " + *row.halted);
     }
-    compare(publisher, row, ledger_.newest(publisher.number, limit));
+    try {
+        compare(publisher, row, ledger_.newest(publisher.number, limit));
+        look_at_others(publisher);
+    } catch (const Failure& failure) {
+        if (failure.reason() != "prefix_taken") throw;
+        // Two installations that write under one prefix fence each other, whatever the publisher.
+        halt_everything(publisher, failure.reason(), failure.detail(), publisher.number,
+                        [](const PublisherSeq&) { return true; });
+    }
     if (row.ledger_topic_id != ledger_topic_id_) {
         publishers_.set_ledger_topic(publisher.number, ledger_topic_id_);
     }
-    look_at_others(publisher);
     finish(publishers_);
     transaction.commit();
     MILLRACE_CRASH_POINT("relay.after_settle");
@@ -53,11 +60,16 @@ void Settler::compare(const PublisherState& publisher, LockedPublisher& row,
                       const std::optional<LedgerRecord>& newest) {
     const int64_t s = row.seq;
     const int64_t q = newest ? newest->seq : 0;
-    const bool recreated = row.ledger_topic_id && *row.ledger_topic_id != ledger_topic_id_ && s > 0;
-    if (q < s || (recreated && q != s)) {
+    // In a ledger that was made again only a record of this very seq, as `ledger resume` writes it,
+    // says that nothing is in doubt: with s = 0 the record of the first transaction may have gone.
+    const auto is_behind = [this, q, is_empty = !newest](int64_t seq, const auto& topic_id) {
+        if (q < seq) return true;
+        return topic_id && *topic_id != ledger_topic_id_ && (is_empty || q != seq);
+    };
+    if (is_behind(s, row.ledger_topic_id)) {
         halt_everything(publisher, "ledger_behind_database", contradiction(publisher.number, q, s),
-                        publisher.number, [q](const PublisherSeq& row_now) {
-                            return row_now.seq > q;
+                        publisher.number, [is_behind](const PublisherSeq& row_now) {
+                            return is_behind(row_now.seq, row_now.ledger_topic_id);
                         });
     }
     if (q > s + 1 || (newest && newest->epoch > publisher.epoch)) {

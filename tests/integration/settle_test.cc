@@ -237,7 +237,94 @@ TEST(Settle, OfALedgerThatLostRecordsHaltsEveryPublisher) {
 }
 
 // PROTOCOL 4.3: the topic's id is not the row's. With s = 0 it used to be taken for a publisher that had
+// never published, and what its first transaction had published went out again.
+TEST(Settle, OfALedgerMadeAgainInDoubtOfTheFirstTransactionPublishesNothingTwice) {
+    Installed installed;
+    {
+        RunningRelay first(installed);
+        ASSERT_TRUE(eventually(30s, [&] { return is_running(installed, 0); }));
+    }
+    installed.insert(20);
+    PublisherByHand dead(installed, 0);
+    dead.take_lanes();
+    dead.claim();
+    dead.commit_kafka();
+    dead.roll_back();
+    make_ledger_topic_again(installed);
+
+    RunningRelay second(installed);
+    EXPECT_TRUE(eventually(
+        30s, [&] { return halted_for_all(installed) == "ledger_behind_database"; }));
+    second.stop();
+
+    EXPECT_EQ(count_records(installed.topic), 20U);
+}
+
+// PROTOCOL 4.2.
+TEST(Settle, OfARecordOfAnotherInstallationHaltsAndPublishesNothing) {
+    Installed installed;
+    installed.insert(20);
+    LedgerRecord foreign = empty_record(installed, 0, 0, 0);
+    foreign.installation = Uuid::random();
+    write_ledger(installed, 0, encode(foreign));
+
+    RunningRelay relay(installed);
+    ASSERT_TRUE(eventually(30s, [&] { return halted_for_all(installed) == "prefix_taken"; }));
+    relay.stop();
+
+    EXPECT_EQ(installed.pending_count(), 20);
+    EXPECT_EQ(count_records(installed.topic), 0U);
+}
+
+// PROTOCOL 4.1: another member may be able to read it, so it is left to others and nobody waits for it.
+TEST(Settle, LeavesAPublisherWhoseRecordItCannotReadToOtherMembers) {
+    Installed installed;
+    installed.insert(20);
+    installed.execute("UPDATE millrace.relay_lanes SET publisher = 0 WHERE lane = 0");
+    write_ledger(installed, 0, "\x02 a later program's record");
+    pg::Session other_member = installed.database.connect();
+    other_member.execute(
+        "INSERT INTO millrace.relay_members (instance, pid, backend_start, lease_until) "
+        "SELECT gen_random_uuid(), pid, backend_start, clock_timestamp() + interval '1 hour' "
+        "FROM pg_stat_activity WHERE pid = pg_backend_pid()");
+
+    RunningRelay relay(installed);
+    ASSERT_TRUE(eventually(30s, [&] {
+        return installed.number("SELECT count(*) FROM millrace.pending_tasks WHERE lane > 0") == 0;
+    }));
+
+    EXPECT_EQ(installed.number("SELECT count(*) FROM millrace.relay_publishers WHERE number = 0 "
+                               "AND owner IS NULL AND halted IS NULL"),
+              1);
+    EXPECT_EQ(installed.number("SELECT count(*) FROM millrace.relay_lanes WHERE publisher = 0"), 1);
+    EXPECT_GE(relay.metric("millrace_failures_total{reason=\"ledger_format\"}"), 1);
+}
+
+// PROTOCOL 4.1.
+TEST(Settle, HaltsAPublisherWhoseRecordNoMemberCanRead) {
+    Installed installed;
+    installed.insert(20);
+    write_ledger(installed, 0, "\x02 a later program's record");
+
+    RunningRelay relay(installed);
+    ASSERT_TRUE(eventually(30s, [&] { return installed.pending_count() == 0; }));
+
+    EXPECT_EQ(installed.text("SELECT halted FROM millrace.relay_publishers WHERE number = 0"),
+              "ledger_format");
+}
+
 // PROTOCOL 4.1, 4.4: in a rolling update the others' records may be newer than this program. It used to
+// settle nothing then.
+TEST(Settle, PublishesBesideAPublisherWhoseRecordItCannotRead) {
+    Installed installed;
+    installed.insert(20);
+    write_ledger(installed, 7, "\x02 a later program's record");
+
+    RunningRelay relay(installed);
+
+    EXPECT_TRUE(eventually(30s, [&] { return installed.pending_count() == 0; }));
+}
+
 // PROTOCOL 4.4: after a restore a publisher that ran one ahead may be one that nobody takes today, its
 // rows in lanes of another.
 TEST(Settle, RedoesAPublisherThatNobodyRuns) {
