@@ -27,16 +27,17 @@ std::pair<std::string, int> split_address(const std::string& listen) {
         host = host.substr(1, host.size() - 2);
     }
     if (host.empty() || port < 0 || port > kPortMax) {
-        throw misconfigured("admin_listen",
-                            "admin.listen: '" + listen + "' is not host:port, such as 127.0.0.1:8480");
+        throw misconfigured("admin_listen", "admin.listen: '" + listen +
+                                                "' is not host:port, such as 127.0.0.1:8480");
     }
     return {host, static_cast<int>(port)};
 }
 
 void answer_json(httplib::Response& response, bool is_well, const nlohmann::ordered_json& body) {
     response.status = is_well ? 200 : 503;
-    response.set_content(body.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n",
-                         "application/json");
+    response.set_content(
+        body.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n",
+        "application/json");
 }
 
 void answer_livez(const Health& health, httplib::Response& response) {
@@ -109,9 +110,10 @@ void AdminServer::bind(const std::string& listen) {
         bound = -1;
     }
     if (bound <= 0) {
-        throw misconfigured("admin_listen", "admin.listen: " + listen +
-                                                " can't be listened on, another program may have the "
-                                                "port; set another, or port 0 to have one picked");
+        throw misconfigured("admin_listen",
+                            "admin.listen: " + listen +
+                                " can't be listened on, another program may have the port; set "
+                                "another, or port 0 to have one picked");
     }
     log(LogLevel::kInfo, "admin", "listening",
         {{"address", listen.substr(0, listen.rfind(':') + 1) + std::to_string(bound)}});

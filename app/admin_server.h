@@ -9,8 +9,8 @@
 
 namespace millrace {
 
-// Answers /livez, /readyz and /metrics from what `health` and `metrics` hold: no request ever asks a
-// server. Its threads run from construction to destruction, which ends within 2 s.
+// Answers /livez, /readyz and /metrics from what `health` and `metrics` hold: no request ever asks
+// a server. Its threads run from construction to destruction, which ends within 2 s.
 class AdminServer {
   public:
     // `listen` is host:port; port 0 picks one. Throws kFatal `admin_listen` if that can't be had.

@@ -30,8 +30,8 @@ struct Arguments {
     bool as_json() const { return output == "json"; }
 };
 
-// For a verb that ends by itself: warnings and errors of libraries go to standard error, and what is odd
-// about the configuration. `run` sets up the log that is configured instead.
+// For a verb that ends by itself: warnings and errors of libraries go to standard error, and what
+// is odd about the configuration. `run` sets up the log that is configured instead.
 void prepare_verb(const Config& config);
 
 // A verb: reads what it needs, prints to standard output, returns the exit code or throws Failure.

@@ -173,7 +173,8 @@ void Config::check_together(const Environment& environment,
     }
     if (text("kafka.brokers").empty()) mistakes.push_back(where + "kafka.brokers is missing");
     if (duration("relay.poll.min") > duration("relay.poll.max")) {
-        mistakes.push_back(entry("relay.poll.min").origin + ": relay.poll.min is above relay.poll.max");
+        mistakes.push_back(entry("relay.poll.min").origin +
+                           ": relay.poll.min is above relay.poll.max");
     }
 }
 

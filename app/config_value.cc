@@ -117,7 +117,8 @@ std::optional<std::string> fault_of(const ConfigKey& key, std::string_view text)
                                size_units());
         case KeyType::kChoice:
             if (is_choice(key.choices, text)) return std::nullopt;
-            return "is none of " + std::regex_replace(std::string(key.choices), std::regex("\\|"), ", ");
+            return "is none of " +
+                   std::regex_replace(std::string(key.choices), std::regex("\\|"), ", ");
     }
     return std::nullopt;
 }

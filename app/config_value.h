@@ -21,8 +21,8 @@ std::optional<int64_t> parse_count(std::string_view text);
 // What is wrong with `text` as a value of `key`; nothing if it is right.
 std::optional<std::string> fault_of(const ConfigKey& key, std::string_view text);
 
-// Replaces `${env:NAME}` and `${file:/path}`; a file's last line break does not count. Throws kFatal
-// `config_reference` if one leads nowhere.
+// Replaces `${env:NAME}` and `${file:/path}`; a file's last line break does not count. Throws
+// kFatal `config_reference` if one leads nowhere.
 std::string expand(const std::string& text, const Environment& environment);
 bool has_reference(std::string_view text);
 

@@ -29,9 +29,9 @@ struct Readiness {
     bool is_degraded() const { return !reasons.empty(); }
 };
 
-// What the process knows of its own health: loops write it, the admin server reads it. Thread-safe; no
-// call blocks. A server counts as up while its last answer is younger than 5 s, so that a hanging
-// look at it makes it down.
+// What the process knows of its own health: loops write it, the admin server reads it. Thread-safe;
+// no call blocks. A server counts as up while its last answer is younger than 5 s, so that a
+// hanging look at it makes it down.
 class Health {
   public:
     void note_answer(Server server);

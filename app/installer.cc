@@ -33,9 +33,10 @@ void check_rights(pg::Session& session) {
     }
     if (!row.boolean(0, 3)) {
         throw misconfigured("missing_right",
-                            "role " + role + " may not make the role millrace_app: as a superuser run "
-                            "CREATE ROLE millrace_app NOLOGIN, or ALTER ROLE " + role +
-                                " CREATEROLE");
+                            "role " + role +
+                                " may not make the role millrace_app: as a superuser run CREATE "
+                                "ROLE millrace_app NOLOGIN, or ALTER ROLE " +
+                                role + " CREATEROLE");
     }
 }
 
@@ -88,8 +89,8 @@ Installation adopt_copy(pg::Session& session, const Config& config, const Instal
     made.lane_count = original.lane_count;
     if (made.prefix == original.prefix) {
         throw differs("the prefix '" + made.prefix +
-                      "' is the original's: give another --name, and another kafka.prefix if one is "
-                      "configured");
+                      "' is the original's: give another --name, and another kafka.prefix if one "
+                      "is configured");
     }
     replace_installation(session, made);
     const int64_t waiting = Operator(session).begin_anew();
@@ -183,9 +184,9 @@ void check_same_installation(const Config& config, const Installation& installat
                       installation.prefix + "': leave kafka.prefix empty");
     }
     if (installation.kafka_cluster_id && *installation.kafka_cluster_id != cluster_id) {
-        throw differs("kafka.brokers leads to cluster " + cluster_id + ", the installation's ledger is "
-                      "in cluster " + *installation.kafka_cluster_id +
-                      ": point kafka.brokers at that one");
+        throw differs("kafka.brokers leads to cluster " + cluster_id +
+                      ", the installation's ledger is in cluster " +
+                      *installation.kafka_cluster_id + ": point kafka.brokers at that one");
     }
 }
 

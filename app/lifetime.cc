@@ -28,8 +28,8 @@ int next_signal(std::chrono::milliseconds limit) {
     const sigset_t signals = stop_signals();
     const auto deadline = std::chrono::steady_clock::now() + limit;
     for (;;) {
-        const auto left = std::max(std::chrono::nanoseconds(0),
-                                   std::chrono::nanoseconds(deadline - std::chrono::steady_clock::now()));
+        const std::chrono::nanoseconds until = deadline - std::chrono::steady_clock::now();
+        const auto left = std::max(std::chrono::nanoseconds(0), until);
         const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
         const timespec wait{.tv_sec = seconds.count(), .tv_nsec = (left - seconds).count()};
         const int number = sigtimedwait(&signals, nullptr, &wait);
@@ -67,7 +67,8 @@ int Lifetime::run(const std::function<void(std::stop_token)>& body,
     thread.request_stop();
     if (!is_over_) {
         if (!has_failed) {
-            log(LogLevel::kInfo, "app", "stopping", {{"signal", number == SIGINT ? "INT" : "TERM"}});
+            log(LogLevel::kInfo, "app", "stopping",
+                {{"signal", number == SIGINT ? "INT" : "TERM"}});
         }
         await_end(limit);
     }

@@ -11,17 +11,18 @@
 
 namespace millrace {
 
-// Blocks SIGTERM and SIGINT in the calling thread and in all that it makes: called before any thread
-// exists, so that only Lifetime sees them.
+// Blocks SIGTERM and SIGINT in the calling thread and in all that it makes: called before any
+// thread exists, so that only Lifetime sees them.
 void block_stop_signals();
 
 // The life of a process that runs until a signal ends it. One way out: whoever can't go on calls
 // fail(), which raises SIGTERM.
 class Lifetime {
   public:
-    // Runs `body` on a thread of its own until SIGTERM or SIGINT comes or it returns; then requests stop
-    // and waits for its end. A second signal, or an end that takes longer than `limit`: the process ends
-    // at once with exit code 1. Returns the exit code. Called once, by the main thread.
+    // Runs `body` on a thread of its own until SIGTERM or SIGINT comes or it returns; then requests
+    // stop and waits for its end. A second signal, or an end that takes longer than `limit`: the
+    // process ends at once with exit code 1. Returns the exit code. Called once, by the main
+    // thread.
     int run(const std::function<void(std::stop_token)>& body, std::chrono::milliseconds limit);
 
     // Records the failure that ends the process, the first one only. Any thread.

@@ -69,8 +69,9 @@ void build(CLI::App& root, Choice& choice) {
 
 // A server that does not answer is told from a failure of the verb itself.
 int exit_code_of(const Failure& failure) {
-    const bool is_outage = (failure.kind() == FailureKind::kTransient && failure.sqlstate().empty()) ||
-                           failure.reason() == "pg_timeout";
+    const bool is_outage =
+        (failure.kind() == FailureKind::kTransient && failure.sqlstate().empty()) ||
+        failure.reason() == "pg_timeout";
     return is_outage && failure.exit_code() == kExitFailed ? kExitServerDown : failure.exit_code();
 }
 

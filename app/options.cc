@@ -70,11 +70,13 @@ std::string instance_name() {
 }
 
 Footprint footprint(const Config& config) {
-    Footprint all{.session_count = 1, .thread_count = 2 + kAdminThreads + kProbeCount, .client_count = 1};
+    Footprint all{.session_count = 1,
+                  .thread_count = 2 + kAdminThreads + kProbeCount,
+                  .client_count = 1};
     if (config.boolean("relay.enabled")) {
         const int publishers = config.count("relay.publishers");
-        // Beside the publishers: lease and keeper; the reaper has no session. A keeper that settles a
-        // dead publisher has two producers too.
+        // Beside the publishers: lease and keeper; the reaper has no session. A keeper that settles
+        // a dead publisher has two producers too.
         all.session_count += publishers + 2;
         all.thread_count += publishers + 3;
         all.client_count += 2 * publishers + 3;

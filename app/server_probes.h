@@ -10,8 +10,8 @@
 
 namespace millrace {
 
-// Asks PostgreSQL each second whether it answers and what is halted, through a session of its own, so
-// that no request of /readyz ever waits for it. One thread.
+// Asks PostgreSQL each second whether it answers and what is halted, through a session of its own,
+// so that no request of /readyz ever waits for it. One thread.
 class PostgresProbe {
   public:
     PostgresProbe(pg::SessionOptions options, Health& health, Metrics& metrics);

@@ -17,9 +17,9 @@ struct Ground {
     std::string ledger_topic_id;
 };
 
-// Checks that this process may run on these servers, waiting for a server that does not answer: a log
-// line says so, at once and then every 30 s, and `show` is told what it waits for (empty: nothing).
-// Nothing if stop was requested meanwhile; throws what waiting does not mend, kFatal.
+// Checks that this process may run on these servers, waiting for a server that does not answer: a
+// log line says so, at once and then every 30 s, and `show` is told what it waits for (empty:
+// nothing). Nothing if stop was requested meanwhile; throws what waiting does not mend, kFatal.
 std::optional<Ground> check_ground(const Config& config, bool migrate_first, kafka::Reaper& reaper,
                                    const std::function<void(const std::string&)>& show,
                                    std::stop_token stop);

@@ -8,8 +8,8 @@
 
 namespace millrace {
 
-// Rows for people, or for programs: the same cells as columns of text or as an array of objects. A null
-// cell is shown as `-`.
+// Rows for people, or for programs: the same cells as columns of text or as an array of objects. A
+// null cell is shown as `-`.
 class Table {
   public:
     using Cell = nlohmann::ordered_json;

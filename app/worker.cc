@@ -20,8 +20,8 @@ void Worker::run(std::stop_token stop) {
         .gauge("millrace_build_info", "1; the label says which build.",
                {{"version", MILLRACE_VERSION}})
         .Set(1);
-    // First, so that a busy port ends the process before it does anything, and so that a probe gets an
-    // answer while the servers are being waited for.
+    // First, so that a busy port ends the process before it does anything, and so that a probe gets
+    // an answer while the servers are being waited for.
     const AdminServer admin(config_.text("admin.listen"), health_, metrics_);
     ground_ = check_ground(
         config_, migrate_first_, reaper_,

@@ -20,8 +20,8 @@ class Worker {
   public:
     Worker(const Config& config, std::string instance, bool migrate_first, Lifetime& lifetime);
 
-    // Returns when stop was requested and everything has handed over and ended; throws kFatal when it
-    // can't begin. Stops within one Kafka transaction (15 s) and a few calls of a session.
+    // Returns when stop was requested and everything has handed over and ended; throws kFatal when
+    // it can't begin. Stops within one Kafka transaction (15 s) and a few calls of a session.
     void run(std::stop_token stop);
 
   private:
@@ -34,7 +34,8 @@ class Worker {
     kafka::Reaper reaper_;
     Metrics metrics_;
     Health health_;
-    // Members, so that they outlive the admin server, which asks the relay, which refers to the ground.
+    // Members, so that they outlive the admin server, which asks the relay, which refers to the
+    // ground.
     std::optional<Ground> ground_;
     std::optional<Relay> relay_;
 };

@@ -32,8 +32,8 @@ class Handler {
     // line.
     virtual std::string describe_statement(size_t index, const pg::ServerError& error) const = 0;
     // Refreshes the planner's statistics of the handler's tables: a generic plan made over an empty
-    // table keeps its sequential scan. Called on an idle session, after the projection's 10th, 100th
-    // and 1,000th batch; may be called at any time.
+    // table keeps its sequential scan. Called on an idle session, after the projection's 10th,
+    // 100th and 1,000th batch; may be called at any time.
     virtual void analyze(pg::Session& session) = 0;
     // Empties the batch.
     virtual void clear() = 0;

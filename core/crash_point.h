@@ -4,9 +4,10 @@
 
 namespace millrace {
 
-// Places where a test lets the shipped program die, or stop. Armed by MILLRACE_CRASH_AT=name[:nth[:stop]],
-// read once by `arm_crash_points`; the process then kills itself with SIGKILL, or stops itself with
-// SIGSTOP, at the nth passage of that name. Unarmed, a point is one predicted branch.
+// Places where a test lets the shipped program die, or stop. Armed by
+// MILLRACE_CRASH_AT=name[:nth[:stop]], read once by `arm_crash_points`; the process then kills
+// itself with SIGKILL, or stops itself with SIGSTOP, at the nth passage of that name. Unarmed, a
+// point is one predicted branch.
 void arm_crash_points();
 
 extern std::atomic<bool> crash_points_armed;

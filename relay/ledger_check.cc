@@ -4,8 +4,8 @@ namespace millrace {
 
 namespace {
 
-// `before` was read before the ledger and `after` later. A publisher's record is committed before its
-// row, so a healthy one shows before <= q <= after + 1.
+// `before` was read before the ledger and `after` later. A publisher's record is committed before
+// its row, so a healthy one shows before <= q <= after + 1.
 LedgerFinding finding_of(const PublisherReport& before, const PublisherReport& after,
                          const LedgerRecord* record, const std::string& ledger_topic_id) {
     const int64_t q = record != nullptr ? record->seq : 0;

@@ -29,9 +29,9 @@ class LedgerReader {
     // open there it waits, and says so by kTransient `ledger_open_transaction` (PROTOCOL 4.2).
     std::optional<LedgerRecord> newest(int16_t publisher, std::chrono::milliseconds limit);
 
-    // The newest committed record of each partition but one, as far as it can be read within `limit`.
-    // `unread` counts the partitions that could not, for want of time or because only a later program
-    // can read their record (PROTOCOL 4.4).
+    // The newest committed record of each partition but one, as far as it can be read within
+    // `limit`. `unread` counts the partitions that could not, for want of time or because only a
+    // later program can read their record (PROTOCOL 4.4).
     struct Others {
         std::map<int16_t, LedgerRecord> newest;
         int unread = 0;

@@ -24,7 +24,8 @@ void require_halted(const std::vector<PublisherReport>& publishers) {
     if (free.empty()) return;
     throw fatal("not_halted",
                 "publishers" + free +
-                    " are not halted: only what 'millrace ledger status' shows as halted is resumed");
+                    " are not halted: only what 'millrace ledger status' shows as halted is "
+                    "resumed");
 }
 
 std::string name_of(Trust trust) {
@@ -57,8 +58,8 @@ std::vector<std::string> LedgerResume::run(Trust trust, const std::string& reaso
     return std::move(done_);
 }
 
-// A relay that died or hangs may have a transaction open, which could be committed after the ledger was
-// read: after this it can't.
+// A relay that died or hangs may have a transaction open, which could be committed after the ledger
+// was read: after this it can't.
 void LedgerResume::fence() {
     for (int16_t publisher = 0; publisher < kPublisherCount; ++publisher) {
         ProducerPair(options_, installation_, reaper_).init(publisher, {}, kInitLimit);

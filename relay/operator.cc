@@ -4,8 +4,8 @@ namespace millrace {
 
 namespace {
 
-// A member is live while its lease stands and its lease connection is there; backend_start is hidden
-// from other roles, and hidden means alive (PROTOCOL 2.2).
+// A member is live while its lease stands and its lease connection is there; backend_start is
+// hidden from other roles, and hidden means alive (PROTOCOL 2.2).
 constexpr std::string_view kLanes = R"(
     SELECT l.lane, l.publisher, p.owner::text,
            coalesce(m.lease_until >= clock_timestamp(), false)
@@ -120,7 +120,8 @@ std::vector<LaneReport> Operator::lanes(int task_count_max) {
 }
 
 bool Operator::change_lane(LaneVerb verb, int16_t lane, const std::string& reason) {
-    // One lane a transaction: with several, publishers and lanes would be locked out of their order.
+    // One lane a transaction: with several, publishers and lanes would be locked out of their
+    // order.
     pg::Transaction transaction(session_);
     const pg::Result owner = session_.execute(kLockLane, pg::Params().int2(lane));
     if (session_.execute(sql_of(verb), pg::Params().int2(lane)).affected_count() == 0) return false;

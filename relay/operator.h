@@ -40,8 +40,9 @@ struct BacklogShare {
 
 enum class LaneVerb { kPause, kUnpause, kResume };
 
-// What operators ask and order: all SQL of their verbs on the relay's tables. Orders only set flags and
-// bump the owner's version; the owner acts on them (PROTOCOL 2.6). Not thread-safe: one per session.
+// What operators ask and order: all SQL of their verbs on the relay's tables. Orders only set flags
+// and bump the owner's version; the owner acts on them (PROTOCOL 2.6). Not thread-safe: one per
+// session.
 class Operator {
   public:
     explicit Operator(pg::Session& session) : session_(session) {}

@@ -65,8 +65,8 @@ std::string with_low() {
     return "WITH low AS MATERIALIZED (SELECT " + std::string(kEffectiveFloorSql) + " AS id)";
 }
 
-// Which rows the claim takes: the oldest of all lanes as one stream, cut by rows and bytes. $4 rows,
-// $5 bytes, $6 and on the lanes.
+// Which rows the claim takes: the oldest of all lanes as one stream, cut by rows and bytes. $4
+// rows, $5 bytes, $6 and on the lanes.
 std::string pick_sql(size_t lane_count) {
     return with_low() + R"(, picked AS MATERIALIZED (
         SELECT ARRAY(

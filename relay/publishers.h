@@ -80,8 +80,8 @@ class Publishers {
     void halt_all(const std::string& reason);
     // Owner null where it is still at this epoch; false if it was not.
     bool release(const PublisherState& publisher);
-    // Releases a publisher whose newest record `instance` can't read, and halts it if no other member
-    // is there that might (PROTOCOL 4.1).
+    // Releases a publisher whose newest record `instance` can't read, and halts it if no other
+    // member is there that might (PROTOCOL 4.1).
     void leave_unread(const PublisherState& publisher, const std::string& reason,
                       const Uuid& instance);
 

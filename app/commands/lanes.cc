@@ -56,7 +56,8 @@ std::vector<int16_t> chosen_lanes(const Arguments& arguments, const Installation
     }
     for (const int16_t lane : lanes) {
         if (lane >= 0 && lane < installation.lane_count) continue;
-        throw fatal("no_such_lane", "lane " + std::to_string(lane) + " does not exist: lanes are 0 to " +
+        throw fatal("no_such_lane", "lane " + std::to_string(lane) +
+                                        " does not exist: lanes are 0 to " +
                                         std::to_string(installation.lane_count - 1))
             .with_exit_code(kExitUsage);
     }

@@ -32,13 +32,15 @@ int ledger_status(const Arguments& arguments, const Config& config) {
     LedgerReader ledger(options, installation.ledger_topic(), installation.id, reaper);
     Operator db(connection.session);
 
-    Table table({"publisher", "epoch", "database_seq", "ledger_seq", "finding", "halted", "owner", "then"});
+    Table table({"publisher", "epoch", "database_seq", "ledger_seq", "finding", "halted", "owner",
+                 "then"});
     bool is_wrong = false;
     for (const LedgerComparison& found : compare_ledger(db, ledger, topic_id, kReadLimit)) {
         const PublisherReport& publisher = found.publisher;
         const bool is_bad = publisher.halted || is_contradiction(found.finding);
         is_wrong = is_wrong || is_bad;
-        // A halt is the whole fleet's: publishers that never did anything would only fill the screen.
+        // A halt is the whole fleet's: publishers that never did anything would only fill the
+        // screen.
         if (!found.is_used()) continue;
         Table::Cell then;
         if (publisher.halted) {

@@ -34,7 +34,8 @@ int wanted_kills() {
 // A relay under fire: one process after the other in the same place.
 struct Target {
     std::optional<Process> process;
-    std::string aim;  // The crash point this one was started with; empty: it is killed from outside.
+    // The crash point this one was started with; empty: it is killed from outside.
+    std::string aim;
     double published = 0;
     Clock::time_point progressed_at{};  // When it was last seen to own lanes and to have published.
     Clock::time_point started_at{};

@@ -66,8 +66,8 @@ TEST_F(RelayPause, BetweenBatchesIsFencedByPostgres) {
     expect_clean_end(paused, successor);
 }
 
-// PROTOCOL 2.4, 4.2: the successor ends its backend, which holds the row, and init_transactions ends
-// its open transaction; it learns of it from Kafka.
+// PROTOCOL 2.4, 4.2: the successor ends its backend, which holds the row, and init_transactions
+// ends its open transaction; it learns of it from Kafka.
 TEST_F(RelayPause, InsideAKafkaTransactionIsFencedByKafka) {
     Process paused = start("relay.before_kafka_commit:3:stop");
     ASSERT_TRUE(eventually(30s, [&] {

@@ -104,7 +104,8 @@ class RelayCrash : public testing::TestWithParam<std::tuple<Point, int>> {
         eventually(5s, [&] { return !victim.is_running() || lanes_owned_by_others_than(1) > 0; });
         if (how == Provoke::kDeadNeighbour) {
             neighbour.kill();
-            eventually(5s, [&] { return !victim.is_running() || lanes_owned_by_others_than(1) == 0; });
+            eventually(
+                5s, [&] { return !victim.is_running() || lanes_owned_by_others_than(1) == 0; });
             return;
         }
         neighbour.signal(SIGTERM);
@@ -115,8 +116,8 @@ class RelayCrash : public testing::TestWithParam<std::tuple<Point, int>> {
     bool terminated_ = false;
 };
 
-// PROTOCOL 2.6, 3.5 to 3.7, 4.2, 4.3: wherever it dies, each committed task is published once, in the
-// order of its key.
+// PROTOCOL 2.6, 3.5 to 3.7, 4.2, 4.3: wherever it dies, each committed task is published once, in
+// the order of its key.
 TEST_P(RelayCrash, LosesDoublesAndReordersNothing) {
     const auto& [point, nth] = GetParam();
     // Publishers hand over one after the other, so the seventh passage takes seven of them.

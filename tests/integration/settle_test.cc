@@ -152,7 +152,8 @@ TEST(Settle, GoesOnWithTheSequenceNumbersOfTheRedoneTransaction) {
     EXPECT_EQ(installed.number("SELECT sum(n)::bigint FROM millrace.relay_counters"), 200);
 }
 
-// PROTOCOL 4.3, 4.1: after a crash PostgreSQL gives out ids again that a lost transaction had drawn.
+// PROTOCOL 4.3, 4.1: after a crash PostgreSQL gives out ids again that a lost transaction had
+// drawn.
 TEST(Settle, LeavesATaskThatHasTheIdOfAPublishedOne) {
     Installed installed;
     installed.insert(20);
@@ -172,7 +173,7 @@ TEST(Settle, LeavesATaskThatHasTheIdOfAPublishedOne) {
     const std::vector<SeenRecord> seen = read_topic(installed.topic);
     EXPECT_EQ(seen.size(), 21U);
     EXPECT_EQ(std::count_if(seen.begin(), seen.end(),
-                            [&](const SeenRecord& record) { return record.headers.at("id") == other; }),
+                            [&](const auto& record) { return record.headers.at("id") == other; }),
               1);
     EXPECT_EQ(relay.metric("millrace_relay_redos_total"), 1);
     EXPECT_EQ(relay.metric("millrace_relay_redo_mismatch_total"), 1);
@@ -236,8 +237,8 @@ TEST(Settle, OfALedgerThatLostRecordsHaltsEveryPublisher) {
         30s, [&] { return halted_for_all(installed) == "ledger_behind_database"; }));
 }
 
-// PROTOCOL 4.3: the topic's id is not the row's. With s = 0 it used to be taken for a publisher that had
-// never published, and what its first transaction had published went out again.
+// PROTOCOL 4.3: the topic's id is not the row's. With s = 0 it used to be taken for a publisher
+// that had never published, and what its first transaction had published went out again.
 TEST(Settle, OfALedgerMadeAgainInDoubtOfTheFirstTransactionPublishesNothingTwice) {
     Installed installed;
     {
@@ -276,7 +277,8 @@ TEST(Settle, OfARecordOfAnotherInstallationHaltsAndPublishesNothing) {
     EXPECT_EQ(count_records(installed.topic), 0U);
 }
 
-// PROTOCOL 4.1: another member may be able to read it, so it is left to others and nobody waits for it.
+// PROTOCOL 4.1: another member may be able to read it, so it is left to others and nobody waits for
+// it.
 TEST(Settle, LeavesAPublisherWhoseRecordItCannotReadToOtherMembers) {
     Installed installed;
     installed.insert(20);
@@ -313,8 +315,8 @@ TEST(Settle, HaltsAPublisherWhoseRecordNoMemberCanRead) {
               "ledger_format");
 }
 
-// PROTOCOL 4.1, 4.4: in a rolling update the others' records may be newer than this program. It used to
-// settle nothing then.
+// PROTOCOL 4.1, 4.4: in a rolling update the others' records may be newer than this program. It
+// used to settle nothing then.
 TEST(Settle, PublishesBesideAPublisherWhoseRecordItCannotRead) {
     Installed installed;
     installed.insert(20);
@@ -325,8 +327,8 @@ TEST(Settle, PublishesBesideAPublisherWhoseRecordItCannotRead) {
     EXPECT_TRUE(eventually(30s, [&] { return installed.pending_count() == 0; }));
 }
 
-// PROTOCOL 4.4: after a restore a publisher that ran one ahead may be one that nobody takes today, its
-// rows in lanes of another.
+// PROTOCOL 4.4: after a restore a publisher that ran one ahead may be one that nobody takes today,
+// its rows in lanes of another.
 TEST(Settle, RedoesAPublisherThatNobodyRuns) {
     Installed installed;
     installed.insert(40);
@@ -405,8 +407,8 @@ TEST(Settle, StoppedBeforeAnOperatorsResumeHaltsNobody) {
     std::string end = "not ended";
     OpenTransaction open(installed.installation.ledger_topic(), 0);
 
-    // It holds the row while it waits for the open transaction; the resume queues behind it, and gets the
-    // lock before it can lock all rows.
+    // It holds the row while it waits for the open transaction; the resume queues behind it, and
+    // gets the lock before it can lock all rows.
     std::jthread settling([&] { end = settler.settle(publisher); });
     const std::string pid = std::to_string(settler.backend_pid());
     ASSERT_TRUE(eventually(10s, [&] {

@@ -11,7 +11,8 @@ namespace millrace::test {
 std::string AdminClient::get(const std::string& path) const {
     const std::string log = process_.log();
     std::smatch found;
-    if (!std::regex_search(log, found, std::regex("admin[^\\n]*127\\.0\\.0\\.1:([0-9]+)"))) return "";
+    const std::regex address("admin[^\\n]*127\\.0\\.0\\.1:([0-9]+)");
+    if (!std::regex_search(log, found, address)) return "";
     httplib::Client client("127.0.0.1", std::stoi(found[1]));
     client.set_read_timeout(2, 0);
     const auto answer = client.Get(path);

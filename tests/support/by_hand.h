@@ -14,8 +14,8 @@
 
 namespace millrace::test {
 
-// A publisher whose transaction a test takes through its steps by hand, with the relay's own parts, so
-// that it can stop between any two of them as a relay does that dies there. One thread.
+// A publisher whose transaction a test takes through its steps by hand, with the relay's own parts,
+// so that it can stop between any two of them as a relay does that dies there. One thread.
 class PublisherByHand {
   public:
     // Takes the publisher's row: epoch + 1, no owner, so that it is anybody's to settle.
@@ -51,7 +51,8 @@ pg::Session relay_session(const Installed& installed);
 void write_ledger(const Installed& installed, int publisher, const std::string& value);
 
 // A record that says: the publisher's transaction `seq` of `epoch` contained no task.
-LedgerRecord empty_record(const Installed& installed, int16_t publisher, int64_t epoch, int64_t seq);
+LedgerRecord empty_record(const Installed& installed, int16_t publisher, int64_t epoch,
+                          int64_t seq);
 
 // A transaction that stands open with one record in a partition of a topic, until it is dropped.
 class OpenTransaction {

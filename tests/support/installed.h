@@ -26,8 +26,8 @@ class Installed {
     RelayOptions relay_options() const;
     // The configuration file of a process that runs the relay only.
     std::string config(int publisher_count = 1, const std::string& batch_bytes = "4MiB") const;
-    // Inserts `count` tasks over `key_count` keys in one transaction; each payload carries the key's
-    // running number, which `truth` knows too.
+    // Inserts `count` tasks over `key_count` keys in one transaction; each payload carries the
+    // key's running number, which `truth` knows too.
     void insert(int count, int key_count = 10);
     // The same with a payload of so many bytes each, over one key.
     void insert_large(int count, int byte_count);

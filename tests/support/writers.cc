@@ -87,7 +87,8 @@ void Writers::write(std::stop_token stop, int thread) {
 int Writers::write_one(pg::Session& session, std::minstd_rand& random) {
     const int shape = static_cast<int>(random() % 7);
     const int count = random() % 2 == 0 ? 1 : 10;
-    const std::string key = "k" + std::to_string(random() % static_cast<unsigned>(options_.key_count));
+    const std::string key =
+        "k" + std::to_string(random() % static_cast<unsigned>(options_.key_count));
     pg::Transaction transaction(session);
     const pg::Result locked =
         session.execute("UPDATE public.aggregates SET n = n + $2 WHERE key = $1 RETURNING n - $2",

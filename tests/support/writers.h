@@ -13,9 +13,9 @@
 namespace millrace::test {
 
 // Business transactions of every shape a service writes: single rows, multi-row VALUES,
-// INSERT..SELECT, COPY, writable CTEs, savepoints, aborts; one or ten rows. Each holds its key's row
-// lock while it inserts, which is what order rests on (PROTOCOL 3.9), and writes what it did into a
-// table of truth in the same transaction. Threads of its own, which end with the object.
+// INSERT..SELECT, COPY, writable CTEs, savepoints, aborts; one or ten rows. Each holds its key's
+// row lock while it inserts, which is what order rests on (PROTOCOL 3.9), and writes what it did
+// into a table of truth in the same transaction. Threads of its own, which end with the object.
 class Writers {
   public:
     struct Options {
