@@ -5,9 +5,9 @@
 #include <charconv>
 #include <set>
 
+#include "core/nearest_name.h"
 #include "projections/calendar.h"
 #include "projections/column_value.h"
-#include "projections/nearest_name.h"
 #include "projections/projection_parts.h"
 
 namespace millrace {

@@ -2,8 +2,8 @@
 #include <array>
 #include <optional>
 
+#include "core/nearest_name.h"
 #include "projections/meta.h"
-#include "projections/nearest_name.h"
 #include "projections/projection_parts.h"
 #include "projections/sql_lexer.h"
 
