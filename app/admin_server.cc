@@ -27,17 +27,18 @@ std::pair<std::string, int> split_address(const std::string& listen) {
         host = host.substr(1, host.size() - 2);
     }
     if (host.empty() || port < 0 || port > kPortMax) {
-        throw misconfigured("admin_listen", "admin.listen: '" + listen +
-                                                "' is not host:port, such as 127.0.0.1:8480");
+        throw misconfigured("admin_listen",
+                            "admin.listen: '" + listen +
+                                "' is not host:port, such as 127.0.0.1:8480");
     }
     return {host, static_cast<int>(port)};
 }
 
 void answer_json(httplib::Response& response, bool is_well, const nlohmann::ordered_json& body) {
     response.status = is_well ? 200 : 503;
-    response.set_content(
-        body.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n",
-        "application/json");
+    // A reason may hold bytes of a topic's name that are not UTF-8.
+    constexpr auto kReplace = nlohmann::ordered_json::error_handler_t::replace;
+    response.set_content(body.dump(-1, ' ', false, kReplace) + "\n", "application/json");
 }
 
 void answer_livez(const Health& health, httplib::Response& response) {

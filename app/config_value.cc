@@ -64,6 +64,12 @@ bool is_choice(std::string_view choices, std::string_view text) {
     return false;
 }
 
+std::string as_list(std::string_view choices) {
+    std::string list;
+    for (const char c : choices) list += c == '|' ? ", " : std::string(1, c);
+    return list;
+}
+
 std::string read_secret(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
@@ -117,8 +123,7 @@ std::optional<std::string> fault_of(const ConfigKey& key, std::string_view text)
                                size_units());
         case KeyType::kChoice:
             if (is_choice(key.choices, text)) return std::nullopt;
-            return "is none of " +
-                   std::regex_replace(std::string(key.choices), std::regex("\\|"), ", ");
+            return "is none of " + as_list(key.choices);
     }
     return std::nullopt;
 }

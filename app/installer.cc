@@ -33,10 +33,9 @@ void check_rights(pg::Session& session) {
     }
     if (!row.boolean(0, 3)) {
         throw misconfigured("missing_right",
-                            "role " + role +
-                                " may not make the role millrace_app: as a superuser run CREATE "
-                                "ROLE millrace_app NOLOGIN, or ALTER ROLE " +
-                                role + " CREATEROLE");
+                            "role " + role + " may not make the role millrace_app: as a superuser "
+                            "run CREATE ROLE millrace_app NOLOGIN, or ALTER ROLE " + role +
+                                " CREATEROLE");
     }
 }
 
@@ -186,7 +185,8 @@ void check_same_installation(const Config& config, const Installation& installat
     if (installation.kafka_cluster_id && *installation.kafka_cluster_id != cluster_id) {
         throw differs("kafka.brokers leads to cluster " + cluster_id +
                       ", the installation's ledger is in cluster " +
-                      *installation.kafka_cluster_id + ": point kafka.brokers at that one");
+                      *installation.kafka_cluster_id +
+                      ": point kafka.brokers at that one");
     }
 }
 

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <thread>
@@ -14,6 +15,8 @@
 namespace millrace {
 
 namespace {
+
+using Clock = std::chrono::steady_clock;
 
 sigset_t stop_signals() {
     sigset_t signals;
@@ -26,10 +29,9 @@ sigset_t stop_signals() {
 // 0 when none came in time.
 int next_signal(std::chrono::milliseconds limit) {
     const sigset_t signals = stop_signals();
-    const auto deadline = std::chrono::steady_clock::now() + limit;
+    const auto deadline = Clock::now() + limit;
     for (;;) {
-        const std::chrono::nanoseconds until = deadline - std::chrono::steady_clock::now();
-        const auto left = std::max(std::chrono::nanoseconds(0), until);
+        const auto left = std::max(Clock::duration(0), deadline - Clock::now());
         const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
         const timespec wait{.tv_sec = seconds.count(), .tv_nsec = (left - seconds).count()};
         const int number = sigtimedwait(&signals, nullptr, &wait);
@@ -91,14 +93,9 @@ void Lifetime::fail(const Failure& failure) {
 }
 
 void Lifetime::await_end(std::chrono::milliseconds limit) {
-    const auto deadline = std::chrono::steady_clock::now() + limit;
-    while (!is_over_) {
-        const int number = next_signal(std::chrono::duration_cast<std::chrono::milliseconds>(
-            deadline - std::chrono::steady_clock::now()));
-        if (is_over_) return;
-        if (number != 0) end_at_once("second signal");
-        end_at_once("shutdown_timeout");
-    }
+    // The body's own end raises a signal, too.
+    const int number = next_signal(limit);
+    if (!is_over_) end_at_once(number != 0 ? "second signal" : "shutdown_timeout");
 }
 
 }  // namespace millrace

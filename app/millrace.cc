@@ -69,9 +69,8 @@ void build(CLI::App& root, Choice& choice) {
 
 // A server that does not answer is told from a failure of the verb itself.
 int exit_code_of(const Failure& failure) {
-    const bool is_outage =
-        (failure.kind() == FailureKind::kTransient && failure.sqlstate().empty()) ||
-        failure.reason() == "pg_timeout";
+    const bool is_silent = failure.kind() == FailureKind::kTransient && failure.sqlstate().empty();
+    const bool is_outage = is_silent || failure.reason() == "pg_timeout";
     return is_outage && failure.exit_code() == kExitFailed ? kExitServerDown : failure.exit_code();
 }
 
@@ -111,7 +110,7 @@ CLI::App* add_noun(CLI::App& root, const std::string& section, const std::string
 }
 
 CLI::App* add_verb(CLI::App& parent, const VerbText& text, Choice& choice, Verb verb) {
-    CLI::App* added = parent.add_subcommand(text.name, text.summary);
+    CLI::App* added = parent.add_subcommand(text.name, text.summary)->group("Verbs");
     added->footer("Example: " + text.example);
     added->add_option("--config", choice.arguments.config_path,
                       "configuration file (else MILLRACE_CONFIG, ./millrace.yaml, "

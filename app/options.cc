@@ -71,7 +71,7 @@ std::string instance_name() {
 
 Footprint footprint(const Config& config) {
     Footprint all{.session_count = 1,
-                  .thread_count = 2 + kAdminThreads + kProbeCount,
+                  .thread_count = 2 + kAdminThreads + kProbeCount,  // The main one and the body.
                   .client_count = 1};
     if (config.boolean("relay.enabled")) {
         const int publishers = config.count("relay.publishers");

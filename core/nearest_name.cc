@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <vector>
 
 namespace millrace {
 
@@ -25,7 +26,7 @@ size_t distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-std::string suggestion_for(std::string_view name, const std::vector<std::string_view>& known) {
+std::string suggestion_for(std::string_view name, std::span<const std::string_view> known) {
     std::string_view nearest;
     size_t least = std::max<size_t>(2, name.size() / 3) + 1;
     for (const std::string_view candidate : known) {

@@ -24,8 +24,7 @@ void require_halted(const std::vector<PublisherReport>& publishers) {
     if (free.empty()) return;
     throw fatal("not_halted",
                 "publishers" + free +
-                    " are not halted: only what 'millrace ledger status' shows as halted is "
-                    "resumed");
+                    " are not halted: resume only what 'millrace ledger status' shows as halted");
 }
 
 std::string name_of(Trust trust) {

@@ -59,8 +59,13 @@ std::string fresh_name() {
 
 }  // namespace
 
-Database::Database(int lane_count) : name_(fresh_name()), url_(url_of(name_)) {
-    open(server_url()).execute("CREATE DATABASE " + name_ + " TEMPLATE template0 ENCODING 'UTF8'");
+Database::Database(const std::string& template_name)
+    : name_(fresh_name()), url_(url_of(name_)) {
+    open(server_url())
+        .execute("CREATE DATABASE " + name_ + " TEMPLATE " + template_name + " ENCODING 'UTF8'");
+}
+
+Database::Database(int lane_count) : Database(std::string("template0")) {
     pg::Session session = connect();
     pg::Transaction transaction(session);
     migrate(session, lane_count);

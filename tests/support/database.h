@@ -12,6 +12,10 @@ namespace millrace::test {
 class Database {
   public:
     explicit Database(int lane_count = 12);
+    // Without the project's schema.
+    static Database bare() { return Database(std::string("template0")); }
+    // As a dump that is restored beside its original; nobody may be connected to that.
+    static Database copy_of(const Database& original) { return Database(original.name_); }
     ~Database();
     Database(const Database&) = delete;
     Database& operator=(const Database&) = delete;
@@ -19,8 +23,11 @@ class Database {
     // As the superuser that the variable names, with the settings that all our sessions have.
     pg::Session connect() const;
     const std::string& url() const { return url_; }
+    const std::string& name() const { return name_; }
 
   private:
+    explicit Database(const std::string& template_name);
+
     std::string name_;
     std::string url_;
 };

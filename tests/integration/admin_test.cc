@@ -1,0 +1,203 @@
+// `run` as an operator meets it: start, health, outages, stop.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <nlohmann/json.hpp>
+#include <regex>
+
+#include "core/failure.h"
+#include "tests/support/admin_client.h"
+#include "tests/support/broker.h"
+#include "tests/support/eventually.h"
+#include "tests/support/forwarder.h"
+#include "tests/support/installed.h"
+#include "tests/support/process.h"
+
+namespace millrace::test {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+class Admin : public testing::Test {
+  protected:
+    // The installed configuration with keys of this test's; PostgreSQL may be reached by a port.
+    static Process run(const Installed& installed,
+                       std::map<std::string, std::string> environment = {}) {
+        return Process({.arguments = {"run", "--config",
+                                      write_file("millrace.yaml", installed.config())},
+                        .environment = std::move(environment)});
+    }
+
+    static std::string server_address(const Installed& installed) {
+        pg::Session session = installed.database.connect();
+        const pg::Result row = session.execute(
+            "SELECT host(inet_server_addr()), inet_server_port()::text");
+        return row.text(0, 0) + ":" + row.text(0, 1);
+    }
+
+    static std::string url_by(const Installed& installed, const Forwarder& forwarder) {
+        return installed.database.url() + " host=127.0.0.1 port=" +
+               std::to_string(forwarder.port());
+    }
+
+    static std::string status_of(const AdminClient& admin) {
+        const std::string body = admin.get("/readyz");
+        return body.empty() ? "" : nlohmann::json::parse(body)["status"].get<std::string>();
+    }
+
+    // Ready, with nothing to complain about.
+    static bool is_ready(const AdminClient& admin) { return status_of(admin) == "ready"; }
+
+    Installed installed_;
+};
+
+TEST_F(Admin, AHealthyProcessIsAliveAndReadyAndShowsMetrics) {
+    Process process = run(installed_);
+    const AdminClient admin(process);
+
+    ASSERT_TRUE(eventually(20s, [&] { return is_ready(admin); })) << process.log();
+    EXPECT_THAT(admin.get("/livez"), HasSubstr("alive"));
+    EXPECT_EQ(admin.metric("millrace_build_info{version="), 1);
+    EXPECT_EQ(admin.metric("millrace_postgres_up"), 1);
+    EXPECT_EQ(admin.metric("millrace_kafka_up"), 1);
+    process.signal(SIGTERM);
+    EXPECT_EQ(process.wait(20), 0) << process.log();
+    EXPECT_TRUE(process.has_logged("handed over")) << process.log();
+}
+
+TEST_F(Admin, AHaltedLaneDegradesWithoutMakingUnready) {
+    pg::Session session = installed_.database.connect();
+    session.execute("UPDATE millrace.relay_lanes SET halted = 'topic_missing: t' WHERE lane = 4");
+    Process process = run(installed_);
+    const AdminClient admin(process);
+
+    ASSERT_TRUE(eventually(20s, [&] { return status_of(admin) == "degraded"; })) << process.log();
+
+    const std::string body = admin.get("/readyz");
+    EXPECT_THAT(body, HasSubstr("lane 4 is halted: topic_missing: t"));
+    EXPECT_THAT(body, HasSubstr("\"postgres\":\"up\""));
+}
+
+TEST_F(Admin, WaitsForPostgresAtStartAndGoesOnWhenItComes) {
+    Forwarder postgres(server_address(installed_));
+    Process process = run(installed_, {{"MILLRACE_POSTGRES_URL", url_by(installed_, postgres)}});
+    const AdminClient admin(process);
+
+    ASSERT_TRUE(eventually(20s, [&] { return process.has_logged("waits for a server"); }));
+    EXPECT_THAT(admin.get("/readyz"), HasSubstr("waits for its start: pg_unreachable"));
+    EXPECT_THAT(admin.get("/livez"), HasSubstr("alive"));
+    postgres.open();
+
+    EXPECT_TRUE(eventually(20s, [&] { return is_ready(admin); })) << process.log();
+    EXPECT_TRUE(process.has_logged("the servers answer"));
+}
+
+TEST_F(Admin, WaitsForKafkaAtStartAndGoesOnWhenItComes) {
+    Forwarder kafka(brokers());
+    Process process = run(installed_, {{"MILLRACE_KAFKA_BROKERS", kafka.address()}});
+    const AdminClient admin(process);
+
+    ASSERT_TRUE(eventually(40s, [&] { return process.has_logged("waits for a server"); }));
+    EXPECT_THAT(admin.get("/readyz"), HasSubstr("waits for its start: kafka_unreachable"));
+    kafka.open();
+
+    EXPECT_TRUE(eventually(40s, [&] { return is_ready(admin); })) << process.log();
+}
+
+TEST_F(Admin, StopsAtOnceWhileItWaits) {
+    const Forwarder postgres(server_address(installed_));
+    Process process = run(installed_, {{"MILLRACE_POSTGRES_URL", url_by(installed_, postgres)}});
+    ASSERT_TRUE(eventually(20s, [&] { return process.has_logged("waits for a server"); }));
+
+    process.signal(SIGINT);
+
+    EXPECT_EQ(process.wait(5), 0) << process.log();
+}
+
+TEST_F(Admin, PostgresGoneInTheMiddleMakesUnreadyButNotDeadAndComesBack) {
+    Forwarder postgres(server_address(installed_));
+    postgres.open();
+    Process process = run(installed_, {{"MILLRACE_POSTGRES_URL", url_by(installed_, postgres)}});
+    const AdminClient admin(process);
+    ASSERT_TRUE(eventually(20s, [&] { return is_ready(admin); })) << process.log();
+
+    postgres.close();
+    ASSERT_TRUE(eventually(20s, [&] { return status_of(admin) == "unavailable"; }));
+    EXPECT_THAT(admin.get("/readyz"), HasSubstr("PostgreSQL does not answer"));
+    EXPECT_THAT(admin.get("/livez"), HasSubstr("alive"));
+    EXPECT_EQ(admin.metric("millrace_postgres_up"), 0);
+    installed_.insert(20);
+    postgres.open();
+
+    EXPECT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; })) << process.log();
+    EXPECT_TRUE(eventually(30s, [&] { return is_ready(admin); })) << admin.get("/readyz");
+}
+
+TEST_F(Admin, ABusyPortEndsWith78AndNamesTheKey) {
+    Process first = run(installed_);
+    ASSERT_TRUE(eventually(20s, [&] { return first.has_logged("listening"); }));
+    const std::string log = first.log();
+    std::smatch found;
+    ASSERT_TRUE(std::regex_search(log, found, std::regex("127\\.0\\.0\\.1:[0-9]+")));
+
+    Process second = run(installed_, {{"MILLRACE_ADMIN_LISTEN", found[0]}});
+
+    EXPECT_EQ(second.wait(10), kExitConfiguration);
+    EXPECT_TRUE(second.has_logged("admin.listen: " + found[0].str())) << second.log();
+}
+
+TEST_F(Admin, ARoleThatIsRefusedEndsWith78AtStart) {
+    Process process = run(
+        installed_, {{"MILLRACE_POSTGRES_URL", installed_.database.url() + " user=nobody_such"}});
+
+    EXPECT_EQ(process.wait(10), kExitConfiguration);
+    EXPECT_TRUE(process.has_logged("pg_refused")) << process.log();
+}
+
+TEST_F(Admin, AnotherClusterThanTheInstallationsEndsWith78) {
+    installed_.database.connect().execute(
+        "UPDATE millrace.installation SET kafka_cluster_id = 'elsewhere'");
+
+    Process process = run(installed_);
+
+    EXPECT_EQ(process.wait(20), kExitConfiguration);
+    EXPECT_TRUE(process.has_logged("installation_differs")) << process.log();
+}
+
+TEST_F(Admin, ADatabaseWithoutSchemaEndsWith78UnlessToldToMigrate) {
+    const Database bare = Database::bare();
+    const std::string name = fresh_name("run").substr(0, 40);
+    const std::map<std::string, std::string> environment{
+        {"MILLRACE_POSTGRES_URL", bare.url()},
+        {"MILLRACE_KAFKA_REPLICATION", "1"}};
+    Process refused = run(installed_, environment);
+    EXPECT_EQ(refused.wait(20), kExitConfiguration);
+    EXPECT_TRUE(refused.has_logged("millrace migrate up")) << refused.log();
+
+    // The name of a test's database is too long for an installation.
+    const std::string short_name = "d" + name.substr(name.size() - 30);
+    bare.connect().execute("CREATE DATABASE \"" + short_name + "\"");
+    auto with_name = environment;
+    with_name["MILLRACE_POSTGRES_URL"] = bare.url() + " dbname=" + short_name;
+    {
+        Process process({.arguments = {"run", "--migrate", "--config",
+                                       write_file("millrace.yaml", installed_.config())},
+                         .environment = with_name});
+        const AdminClient admin(process);
+        EXPECT_TRUE(eventually(30s, [&] { return is_ready(admin); })) << process.log();
+    }
+    bare.connect().execute("DROP DATABASE \"" + short_name + "\" WITH (FORCE)");
+}
+
+TEST_F(Admin, NothingToRunEndsWith78) {
+    Process process = run(installed_, {{"MILLRACE_RELAY_ENABLED", "false"}});
+
+    EXPECT_EQ(process.wait(20), kExitConfiguration);
+    EXPECT_TRUE(process.has_logged("nothing_to_run")) << process.log();
+}
+
+}  // namespace
+}  // namespace millrace::test
