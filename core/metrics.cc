@@ -10,6 +10,9 @@ const prometheus::Histogram::BucketBoundaries kSecondsBuckets{
     0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128,
     0.256,  0.512, 1.024, 2.048, 4.096, 8.192, 16.384, 32.768};
 
+const prometheus::Histogram::BucketBoundaries kCountBuckets{
+    1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
+
 }  // namespace
 
 prometheus::Counter& Metrics::counter(const std::string& name, const std::string& help,
@@ -26,6 +29,12 @@ prometheus::Histogram& Metrics::seconds(const std::string& name, const std::stri
                                         const Labels& labels) {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(*registry_).Add(
         labels, kSecondsBuckets);
+}
+
+prometheus::Histogram& Metrics::counts(const std::string& name, const std::string& help,
+                                       const Labels& labels) {
+    return prometheus::BuildHistogram().Name(name).Help(help).Register(*registry_).Add(
+        labels, kCountBuckets);
 }
 
 std::string Metrics::text() const {

@@ -26,6 +26,9 @@ class Metrics {
     // Buckets from 0.5 ms to 32 s, doubling.
     prometheus::Histogram& seconds(const std::string& name, const std::string& help,
                                    const Labels& labels = {});
+    // Buckets from 1 to 16,384, doubling.
+    prometheus::Histogram& counts(const std::string& name, const std::string& help,
+                                  const Labels& labels = {});
     // A label value that no longer holds (a reason that was mended) is set to zero by its owner;
     // this is the text a scrape gets.
     std::string text() const;

@@ -252,8 +252,22 @@ void Pipeline::queue_prepared(const std::string& name, const Params& params) {
     ++queued_count_;
 }
 
-void Pipeline::flush_and_read() {
+void Pipeline::flush() {
     if (PQsendFlushRequest(session_.connection_.get()) == 0) session_.throw_broken();
+    const auto limit = session_.deadline();
+    for (;;) {
+        const int unsent = PQflush(session_.connection_.get());
+        if (unsent < 0) session_.throw_broken();
+        if (unsent == 0) return;
+        if (!wait_socket(PQsocket(session_.connection_.get()), POLLIN | POLLOUT, limit)) {
+            throw unknown("pg_timeout", "PostgreSQL took no statement within the call's time");
+        }
+        if (PQconsumeInput(session_.connection_.get()) == 0) session_.throw_broken();
+    }
+}
+
+void Pipeline::flush_and_read() {
+    flush();
     read_answers();
 }
 

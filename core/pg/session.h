@@ -97,6 +97,9 @@ class Pipeline {
 
     void queue(std::string_view sql, const Params& params = {});
     void queue_prepared(const std::string& name, const Params& params = {});
+    size_t queued_count() const { return queued_count_; }
+    // Sends what was queued and makes the server begin with it; reads no answer.
+    void flush();
     // Makes the server run what was queued and reads its answers, without ending the pipeline. For
     // crash points between two statements (PROTOCOL 7.1).
     void flush_and_read();

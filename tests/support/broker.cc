@@ -1,5 +1,6 @@
 #include "tests/support/broker.h"
 
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <stdexcept>
@@ -126,6 +127,34 @@ void delete_topic(const std::string& name) {
     while (kafka::Admin(client.get()).partition_count(name)) {
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
+}
+
+void add_partitions(const std::string& topic, int count) {
+    const Reader client = make_reader();
+    std::array<char, 256> error{};
+    rd_kafka_NewPartitions_t* wanted = rd_kafka_NewPartitions_new(
+        topic.c_str(), static_cast<size_t>(count), error.data(), error.size());
+    rd_kafka_queue_t* queue = rd_kafka_queue_new(client.get());
+    rd_kafka_CreatePartitions(client.get(), &wanted, 1, nullptr, queue);
+    rd_kafka_event_destroy(rd_kafka_queue_poll(queue, 10000));
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_NewPartitions_destroy(wanted);
+    while (partition_count(client.get(), topic) != count) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+}
+
+void delete_records(const std::string& topic, int32_t partition, int64_t offset) {
+    const Reader client = make_reader();
+    const Partitions before(rd_kafka_topic_partition_list_new(1),
+                            &rd_kafka_topic_partition_list_destroy);
+    rd_kafka_topic_partition_list_add(before.get(), topic.c_str(), partition)->offset = offset;
+    rd_kafka_DeleteRecords_t* wanted = rd_kafka_DeleteRecords_new(before.get());
+    rd_kafka_queue_t* queue = rd_kafka_queue_new(client.get());
+    rd_kafka_DeleteRecords(client.get(), &wanted, 1, nullptr, queue);
+    rd_kafka_event_destroy(rd_kafka_queue_poll(queue, 10000));
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_DeleteRecords_destroy(wanted);
 }
 
 std::vector<SeenRecord> read_topic(const std::string& topic) {

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "consumers/batch.h"
+#include "consumers/group_consumer.h"
+#include "consumers/owned_partition.h"
+#include "consumers/position_taker.h"
+#include "consumers/positions.h"
+#include "consumers/projection_metrics.h"
+#include "consumers/projection_options.h"
+#include "consumers/topic_watch.h"
+
+namespace millrace {
+
+// The partitions of one loop: joins what the group gives with the positions in PostgreSQL (PROTOCOL
+// 7.2 to 7.4). Not thread-safe. Calls that are given Positions throw as the session does, and kHalt
+// when a log and its position do not belong together.
+class Assignment {
+  public:
+    using Clock = OwnedPartition::Clock;
+
+    Assignment(const ProjectionOptions& options, GroupConsumer& consumer,
+               ProjectionMetrics& metrics);
+
+    // Positions for all partitions there are, if the projection was never seen.
+    void seed(Positions& positions);
+    // Polls until nothing is left, `count_max` records came or, for the first, `limit` has passed.
+    void fetch(std::chrono::milliseconds limit, size_t count_max);
+    // Takes what is wanted and due, and confirms what a lost session held. `batch`: the one that was
+    // sent last; if its end was in doubt, its position now tells.
+    void take_due(Positions& positions, Batch* batch);
+    // The compare-and-set failed (PROTOCOL 7.3).
+    void resync(OwnedPartition& partition, Positions& positions);
+    // The session is gone that took them.
+    void session_lost();
+    // Moves on after a COMMIT.
+    void applied(OwnedPartition& partition, const Batch& batch);
+
+    // Null when its stretch of reading has ended.
+    OwnedPartition* find(uint64_t generation);
+    // The partition whose batch is to be closed now; null: none. One whose records wait longest is first.
+    OwnedPartition* next_due(const BatchLimits& limits, size_t event_count_max);
+    // One that stands behind markers of transactions for a while, so that retention can't pass it.
+    OwnedPartition* next_to_catch_up();
+    // How long poll may wait for something else to become due.
+    std::chrono::milliseconds idle_time(const BatchLimits& limits) const;
+
+    // Once a second: what lag tools and metrics show, and a look at the topics themselves, which
+    // throws kHalt `topic_recreated`.
+    void show_progress();
+    void commit_offsets();
+    // Why a partition of ours is not read; empty: none.
+    std::string waiting() const;
+    bool holds_any() const { return !partitions_.empty(); }
+
+  private:
+    void note_changes();
+    void note(Fetched fetched);
+    void confirm(OwnedPartition& partition, Positions& positions, Batch* batch);
+    void begin(OwnedPartition& partition, const Position& position);
+    void postpone(OwnedPartition& partition, std::chrono::milliseconds wait, std::string why);
+    // Throws kHalt `topic_recreated`.
+    void check_topics();
+
+    const ProjectionOptions& options_;
+    GroupConsumer& consumer_;
+    ProjectionMetrics& metrics_;
+    PositionTaker taker_;
+    TopicWatch topic_watch_;
+    std::map<TopicPartition, OwnedPartition> partitions_;
+    OwnedPartition* last_found_ = nullptr;
+    std::map<TopicPartition, int64_t> to_commit_;
+    std::string waiting_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,105 @@
+#include "consumers/failure_policy.h"
+
+#include <array>
+
+namespace millrace {
+
+namespace {
+
+struct Rule {
+    std::string_view prefix;  // Five characters: one code; fewer: all that begin so.
+    FailureClass failure_class;
+};
+
+// The first that fits decides, so exceptions stand before their class.
+constexpr std::array kRules{
+    Rule{"MR001", FailureClass::kLost},
+    Rule{"40001", FailureClass::kConflict},     // serialization_failure
+    Rule{"40P01", FailureClass::kConflict},     // deadlock_detected
+    Rule{"55P03", FailureClass::kConflict},     // lock_not_available
+    Rule{"57014", FailureClass::kOverload},     // query_canceled: statement_timeout
+    Rule{"53200", FailureClass::kOverload},     // out_of_memory
+    Rule{"08", FailureClass::kConnection},      // connection_exception
+    Rule{"57P0", FailureClass::kConnection},    // shutdown, starting up
+    Rule{"53300", FailureClass::kConnection},   // too_many_connections
+    Rule{"25006", FailureClass::kConnection},   // read only: a standby after a failover
+    Rule{"25P03", FailureClass::kConnection},   // idle_in_transaction_session_timeout
+    Rule{"53100", FailureClass::kEnvironment},  // disk_full
+    Rule{"28", FailureClass::kEnvironment},     // invalid authorization
+    Rule{"42501", FailureClass::kEnvironment},  // insufficient_privilege
+    Rule{"42P01", FailureClass::kEnvironment},  // undefined_table
+    Rule{"42703", FailureClass::kEnvironment},  // undefined_column
+    Rule{"3F000", FailureClass::kEnvironment},  // invalid_schema_name
+    Rule{"58", FailureClass::kEnvironment},     // system_error
+    Rule{"XX", FailureClass::kEnvironment},     // internal_error
+    Rule{"26000", FailureClass::kStalePlan},    // invalid_sql_statement_name
+    Rule{"0A000", FailureClass::kStalePlan},    // cached plan must not change result type
+    Rule{"21000", FailureClass::kBug},          // cardinality_violation
+    Rule{"42", FailureClass::kBug},             // syntax_error_or_access_rule_violation
+    Rule{"22", FailureClass::kRecord},          // data_exception
+    Rule{"23", FailureClass::kRecord},          // integrity_constraint_violation
+    Rule{"54", FailureClass::kRecord},          // program_limit_exceeded
+    Rule{"P0001", FailureClass::kRecord},       // raise_exception
+};
+
+}  // namespace
+
+std::string_view name_of(FailureClass failure_class) {
+    switch (failure_class) {
+        case FailureClass::kConflict: return "conflict";
+        case FailureClass::kOverload: return "overload";
+        case FailureClass::kConnection: return "connection";
+        case FailureClass::kEnvironment: return "environment";
+        case FailureClass::kStalePlan: return "stale_plan";
+        case FailureClass::kBug: return "bug";
+        case FailureClass::kRecord: return "record";
+        case FailureClass::kLost: return "lost";
+        case FailureClass::kUnclassified: return "unclassified";
+    }
+    return "invalid";
+}
+
+std::string_view name_of(NextStep step) {
+    switch (step) {
+        case NextStep::kRetry: return "retry";
+        case NextStep::kShrink: return "shrink";
+        case NextStep::kReconnect: return "reconnect";
+        case NextStep::kWait: return "wait";
+        case NextStep::kResync: return "resync";
+        case NextStep::kHalt: return "halt";
+    }
+    return "invalid";
+}
+
+FailureClass class_of(std::string_view sqlstate) {
+    if (sqlstate.empty()) return FailureClass::kConnection;
+    for (const Rule& rule : kRules) {
+        if (sqlstate.starts_with(rule.prefix)) return rule.failure_class;
+    }
+    return FailureClass::kUnclassified;
+}
+
+NextStep next_step(const FailedAttempt& attempt, int retry_count_max) {
+    const bool may_retry = attempt.attempt_count < retry_count_max;
+    const bool can_shrink = attempt.event_count > 1;
+    switch (attempt.failure_class) {
+        case FailureClass::kConflict:
+            // A single event meets no conflict of its own making: the other side will end.
+            return may_retry || !can_shrink ? NextStep::kRetry : NextStep::kShrink;
+        case FailureClass::kOverload:
+            if (can_shrink) return NextStep::kShrink;
+            return may_retry ? NextStep::kRetry : NextStep::kHalt;
+        case FailureClass::kConnection: return NextStep::kReconnect;
+        case FailureClass::kEnvironment: return NextStep::kWait;
+        case FailureClass::kStalePlan:
+            // A new session prepares everything again; once is enough to know.
+            return attempt.attempt_count == 1 ? NextStep::kReconnect : NextStep::kHalt;
+        case FailureClass::kBug: return NextStep::kHalt;
+        case FailureClass::kRecord: return NextStep::kHalt;
+        case FailureClass::kLost: return NextStep::kResync;
+        case FailureClass::kUnclassified: return may_retry ? NextStep::kRetry : NextStep::kHalt;
+    }
+    return NextStep::kHalt;
+}
+
+}  // namespace millrace

@@ -1,0 +1,260 @@
+#include "consumers/group_consumer.h"
+
+#include <algorithm>
+#include <array>
+
+#include "core/log.h"
+
+namespace millrace {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using List = std::unique_ptr<rd_kafka_topic_partition_list_t,
+                             decltype(&rd_kafka_topic_partition_list_destroy)>;
+using Queue = std::unique_ptr<rd_kafka_queue_t, decltype(&rd_kafka_queue_destroy)>;
+using Event = std::unique_ptr<rd_kafka_event_t, decltype(&rd_kafka_event_destroy)>;
+using Error = std::unique_ptr<rd_kafka_error_t, decltype(&rd_kafka_error_destroy)>;
+
+// An outage that ended leaves no trace in an idle topic, so what was said of it grows old.
+constexpr std::chrono::seconds kTroubleLasts{10};
+
+List make_list(int size) {
+    return {rd_kafka_topic_partition_list_new(size), &rd_kafka_topic_partition_list_destroy};
+}
+
+List list_of(const TopicPartition& where) {
+    List list = make_list(1);
+    rd_kafka_topic_partition_list_add(list.get(), where.topic.c_str(), where.partition);
+    return list;
+}
+
+void throw_if(rd_kafka_error_t* raw, const std::string& what) {
+    const Error error(raw, &rd_kafka_error_destroy);
+    if (error) throw kafka::failure_of(rd_kafka_error_code(error.get()), what);
+}
+
+kafka::Properties fixed_properties(const GroupOptions& options) {
+    const auto timeout = options.session_timeout.count();
+    return {
+        {"group.id", options.group},
+        {"isolation.level", "read_committed"},
+        {"partition.assignment.strategy", "cooperative-sticky"},
+        {"auto.offset.reset", "error"},
+        {"check.crcs", "true"},
+        {"enable.auto.commit", "false"},
+        {"enable.auto.offset.store", "false"},
+        {"enable.partition.eof", "true"},
+        {"session.timeout.ms", std::to_string(timeout)},
+        {"heartbeat.interval.ms", std::to_string(std::max<int64_t>(1, timeout / 10))},
+    };
+}
+
+// What suits most, and is the user's to change. New topics and partitions are noticed by the refresh;
+// the queue's bound keeps a worker that is far behind from filling its memory.
+kafka::ClientOptions with_defaults(kafka::ClientOptions options) {
+    options.properties.emplace("fetch.wait.max.ms", "100");
+    options.properties.emplace("fetch.queue.backoff.ms", "2");
+    options.properties.emplace("queued.max.messages.kbytes", "16384");
+    options.properties.emplace("topic.metadata.refresh.interval.ms", "5000");
+    return options;
+}
+
+TopicPartition place_of(const rd_kafka_topic_partition_t& entry) {
+    return {.topic = entry.topic, .partition = entry.partition};
+}
+
+}  // namespace
+
+GroupConsumer::GroupConsumer(const GroupOptions& options, kafka::Reaper& reaper)
+    : state_(std::make_shared<State>()), client_(make(options, state_, reaper)) {
+    rd_kafka_poll_set_consumer(client_.get());
+    const List topics = make_list(static_cast<int>(options.topics.size()));
+    for (const std::string& topic : options.topics) {
+        rd_kafka_topic_partition_list_add(topics.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
+    }
+    const rd_kafka_resp_err_t code = rd_kafka_subscribe(client_.get(), topics.get());
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw kafka::failure_of(code, "subscribe");
+}
+
+Fetched GroupConsumer::poll(std::chrono::milliseconds limit) {
+    Fetched fetched;
+    fetched.message.reset(
+        rd_kafka_consumer_poll(client_.get(), static_cast<int>(limit.count())));
+    if (!fetched.message) return fetched;
+
+    const rd_kafka_message_t& message = *fetched.message;
+    switch (static_cast<int>(message.err)) {  // A foreign enum: most values fall under default.
+        case RD_KAFKA_RESP_ERR_NO_ERROR: fetched.kind = Fetched::Kind::kRecord; break;
+        case RD_KAFKA_RESP_ERR__PARTITION_EOF: fetched.kind = Fetched::Kind::kEnd; break;
+        case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+        case RD_KAFKA_RESP_ERR__LOG_TRUNCATION:
+        case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
+            fetched.kind = Fetched::Kind::kRefused;
+            fetched.detail = rd_kafka_message_errstr(&message);
+            break;
+        case RD_KAFKA_RESP_ERR__FATAL:
+            throw transient("kafka_client_failed", rd_kafka_message_errstr(&message));
+        default: note_trouble(message); return {};
+    }
+    fetched.offset = message.offset;
+    fetched.generation = generation_of(message);
+    // Of a stretch that has ended: librdkafka drops such by itself, but losing a range in silence is
+    // not left to it (PROTOCOL 7.4).
+    if (fetched.generation == 0) return {};
+    return fetched;
+}
+
+std::vector<AssignmentChange> GroupConsumer::take_changes() {
+    return std::exchange(state_->changes, {});
+}
+
+uint64_t GroupConsumer::fetch_from(const TopicPartition& where, int64_t offset,
+                                   std::optional<int32_t> leader_epoch) {
+    stop_fetching(where);
+    const List list = list_of(where);
+    list->elems[0].offset = offset;
+    // The epoch lets the broker tell that the log was cut below what we have read (PROTOCOL 7.2).
+    if (leader_epoch) {
+        rd_kafka_topic_partition_set_leader_epoch(&list->elems[0], *leader_epoch);
+    }
+    throw_if(rd_kafka_incremental_assign(client_.get(), list.get()), "assign " + where.text());
+    return state_->fetching[where] = ++generation_count_;
+}
+
+void GroupConsumer::stop_fetching(const TopicPartition& where) {
+    state_->last_topic = nullptr;
+    if (state_->fetching.erase(where) == 0) return;
+    resume(where);
+    throw_if(rd_kafka_incremental_unassign(client_.get(), list_of(where).get()),
+             "unassign " + where.text());
+}
+
+void GroupConsumer::pause(const TopicPartition& where) {
+    if (!state_->paused.insert(where).second) return;
+    rd_kafka_pause_partitions(client_.get(), list_of(where).get());
+}
+
+// In librdkafka a pause outlives its assignment, and resuming what is not paused drops what was read
+// ahead: so it is undone exactly once, before the stretch ends.
+void GroupConsumer::resume(const TopicPartition& where) {
+    if (state_->paused.erase(where) == 0) return;
+    rd_kafka_resume_partitions(client_.get(), list_of(where).get());
+}
+
+void GroupConsumer::commit_later(const std::map<TopicPartition, int64_t>& next_offsets) {
+    if (next_offsets.empty()) return;
+    const List list = make_list(static_cast<int>(next_offsets.size()));
+    for (const auto& [where, offset] : next_offsets) {
+        rd_kafka_topic_partition_list_add(list.get(), where.topic.c_str(), where.partition)
+            ->offset = offset;
+    }
+    const rd_kafka_resp_err_t code = rd_kafka_commit(client_.get(), list.get(), /*async=*/1);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        log(LogLevel::kDebug, "consumers", "offsets for lag tools not written",
+            {{"why", rd_kafka_err2name(code)}});
+    }
+}
+
+void GroupConsumer::close(std::chrono::milliseconds limit) {
+    const auto deadline = Clock::now() + limit;
+    const Queue queue(rd_kafka_queue_new(client_.get()), &rd_kafka_queue_destroy);
+    const Error error(rd_kafka_consumer_close_queue(client_.get(), queue.get()),
+                      &rd_kafka_error_destroy);
+    if (error) {
+        log(LogLevel::kWarn, "consumers", "could not leave the group",
+            {{"why", rd_kafka_error_string(error.get())}});
+        return;
+    }
+    // As events, not by callbacks: the queue gets the last records too, which no callback takes.
+    while (rd_kafka_consumer_closed(client_.get()) == 0 && Clock::now() < deadline) {
+        const Event event(rd_kafka_queue_poll(queue.get(), 10), &rd_kafka_event_destroy);
+        if (rd_kafka_event_type(event.get()) != RD_KAFKA_EVENT_REBALANCE) continue;
+        on_rebalance(client_.get(), rd_kafka_event_error(event.get()),
+                     rd_kafka_event_topic_partition_list(event.get()), state_.get());
+    }
+}
+
+std::string GroupConsumer::trouble() const {
+    if (!state_->topic_troubles.empty()) return state_->topic_troubles.begin()->second;
+    if (Clock::now() - state_->client_trouble_at < kTroubleLasts) return state_->client_trouble;
+    return "";
+}
+
+// The group waits for the answer, so it is given at once: what was gained is acknowledged without
+// being read, since its position is not known yet, and the loop takes it (PROTOCOL 7.2) without
+// holding the others up while PostgreSQL is away.
+void GroupConsumer::on_rebalance(rd_kafka_t* client, rd_kafka_resp_err_t code,
+                                 rd_kafka_topic_partition_list_t* partitions,
+                                 void* opaque) noexcept {
+    State& state = *static_cast<State*>(opaque);
+    const bool is_gained = code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+    const List to_change = make_list(partitions->cnt);
+    state.last_topic = nullptr;
+    for (int i = 0; i < partitions->cnt; ++i) {
+        const TopicPartition where = place_of(partitions->elems[i]);
+        state.changes.push_back({where, is_gained});
+        if (is_gained) state.topic_troubles.erase(where.topic);
+        if (is_gained || state.fetching.erase(where) == 0) continue;
+        if (state.paused.erase(where) > 0) {
+            rd_kafka_resume_partitions(client, list_of(where).get());
+        }
+        rd_kafka_topic_partition_list_add(to_change.get(), where.topic.c_str(), where.partition);
+    }
+    const Error error(is_gained ? rd_kafka_incremental_assign(client, to_change.get())
+                                : rd_kafka_incremental_unassign(client, to_change.get()),
+                      &rd_kafka_error_destroy);
+    if (error) {
+        log(LogLevel::kWarn, "consumers", "rebalance not acknowledged",
+            {{"why", rd_kafka_error_string(error.get())}});
+    }
+}
+
+void GroupConsumer::on_error(rd_kafka_t*, int code, const char* reason, void* opaque) noexcept {
+    State& state = *static_cast<State*>(opaque);
+    state.client_trouble =
+        std::string("kafka_unreachable: ") + reason + " (" +
+        rd_kafka_err2name(static_cast<rd_kafka_resp_err_t>(code)) + ")";
+    state.client_trouble_at = Clock::now();
+}
+
+kafka::Client GroupConsumer::make(const GroupOptions& options, const std::shared_ptr<State>& state,
+                                  kafka::Reaper& reaper) {
+    kafka::Conf conf = kafka::make_conf(with_defaults(options.kafka), fixed_properties(options));
+    rd_kafka_conf_set_opaque(conf.get(), state.get());
+    rd_kafka_conf_set_rebalance_cb(conf.get(), on_rebalance);
+    rd_kafka_conf_set_error_cb(conf.get(), on_error);
+    return {kafka::make_client(RD_KAFKA_CONSUMER, std::move(conf)), kafka::Bury{&reaper, state}};
+}
+
+uint64_t GroupConsumer::generation_of(const rd_kafka_message_t& message) {
+    State& state = *state_;
+    if (message.rkt == state.last_topic && message.partition == state.last_partition) {
+        return state.last_generation;
+    }
+    const auto found = state.fetching.find(
+        TopicPartition{.topic = rd_kafka_topic_name(message.rkt), .partition = message.partition});
+    if (found == state.fetching.end()) return 0;
+    state.last_topic = message.rkt;
+    state.last_partition = message.partition;
+    state.last_generation = found->second;
+    return found->second;
+}
+
+void GroupConsumer::note_trouble(const rd_kafka_message_t& message) {
+    const std::string topic = message.rkt == nullptr ? "" : rd_kafka_topic_name(message.rkt);
+    const rd_kafka_resp_err_t code = message.err;
+    if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC) {
+        state_->topic_troubles[topic] = "topic_missing: topic '" + topic + "' does not exist";
+        return;
+    }
+    if (code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
+        state_->topic_troubles[topic] = "kafka_not_authorised: topic '" + topic + "'";
+        return;
+    }
+    state_->client_trouble =
+        kafka::failure_of(code, topic.empty() ? "consumer" : "topic " + topic).what();
+    state_->client_trouble_at = Clock::now();
+}
+
+}  // namespace millrace

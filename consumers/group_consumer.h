@@ -1,0 +1,115 @@
+#pragma once
+
+#include <librdkafka/rdkafka.h>
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "consumers/topic_partition.h"
+#include "core/kafka/client.h"
+#include "core/kafka/reaper.h"
+
+namespace millrace {
+
+struct MessageDestroy {
+    void operator()(rd_kafka_message_t* message) const { rd_kafka_message_destroy(message); }
+};
+// Must be gone before its consumer is.
+using Message = std::unique_ptr<rd_kafka_message_t, MessageDestroy>;
+
+struct GroupOptions {
+    kafka::ClientOptions kafka;
+    std::string group;
+    std::vector<std::string> topics;
+    std::chrono::milliseconds session_timeout{6000};  // The heartbeat is a tenth of it.
+};
+
+// What the group gave to this member, or took from it, in the order in which it happened.
+struct AssignmentChange {
+    TopicPartition where;
+    bool is_gained = false;
+};
+
+// What one poll brought. `generation` names the stretch of reading that it belongs to: it is of one
+// fetch_from(), so that what an earlier one left behind is told apart (PROTOCOL 7.4).
+struct Fetched {
+    enum class Kind {
+        kNothing,
+        kRecord,
+        kEnd,      // All that is committed was read; `offset` is the next one.
+        kRefused,  // The log does not go on at the offset asked for; the partition stands still.
+    };
+    Kind kind = Kind::kNothing;
+    uint64_t generation = 0;
+    Message message;  // Of kRecord.
+    int64_t offset = 0;
+    std::string detail;  // Of kRefused.
+};
+
+// One member of a consumer group. Which partitions it has is the group's decision; where each is read
+// from is the caller's, who knows the positions: the offsets Kafka holds are never read. Not
+// thread-safe: one loop, whose poll() also runs librdkafka's callbacks. Destruction is quick and does
+// not leave the group; close() before it does.
+class GroupConsumer {
+  public:
+    GroupConsumer(const GroupOptions& options, kafka::Reaper& reaper);
+
+    // Waits at most `limit`. To be called often: rebalances happen in here. Throws kTransient
+    // `kafka_client_failed` when the client can't go on: then only destruction is allowed.
+    Fetched poll(std::chrono::milliseconds limit);
+    // What changed since the last call. A partition that was taken away is not read any more.
+    std::vector<AssignmentChange> take_changes();
+
+    // Begins to read a partition of ours, from `offset`; ends an earlier stretch. Returns the new
+    // stretch's generation.
+    uint64_t fetch_from(const TopicPartition& where, int64_t offset,
+                        std::optional<int32_t> leader_epoch);
+    void stop_fetching(const TopicPartition& where);
+    // What librdkafka has read ahead is dropped, and read again after resume().
+    void pause(const TopicPartition& where);
+    void resume(const TopicPartition& where);
+    // For lag tools only; returns at once, and a refusal is no failure (DESIGN 5).
+    void commit_later(const std::map<TopicPartition, int64_t>& next_offsets);
+
+    // Leaves the group, so that others need not wait for the session timeout. Blocks at most `limit`;
+    // afterwards only destruction is allowed.
+    void close(std::chrono::milliseconds limit);
+
+    // Why nothing comes, as far as the client knows: topics that do not exist, no broker.
+    std::string trouble() const;
+    rd_kafka_t* raw() const { return client_.get(); }
+
+  private:
+    // Written by callbacks; lives as long as the client.
+    struct State {
+        std::vector<AssignmentChange> changes;
+        std::map<TopicPartition, uint64_t> fetching;
+        std::set<TopicPartition> paused;
+        // Messages come in runs of one partition; reset whenever `fetching` changes.
+        const rd_kafka_topic_t* last_topic = nullptr;
+        int32_t last_partition = -1;
+        uint64_t last_generation = 0;
+        std::map<std::string, std::string> topic_troubles;
+        std::string client_trouble;
+        std::chrono::steady_clock::time_point client_trouble_at;
+    };
+
+    static void on_rebalance(rd_kafka_t* client, rd_kafka_resp_err_t code,
+                             rd_kafka_topic_partition_list_t* partitions, void* opaque) noexcept;
+    static void on_error(rd_kafka_t* client, int code, const char* reason, void* opaque) noexcept;
+    static kafka::Client make(const GroupOptions& options, const std::shared_ptr<State>& state,
+                              kafka::Reaper& reaper);
+    uint64_t generation_of(const rd_kafka_message_t& message);
+    void note_trouble(const rd_kafka_message_t& message);
+
+    std::shared_ptr<State> state_;
+    kafka::Client client_;
+    uint64_t generation_count_ = 0;
+};
+
+}  // namespace millrace

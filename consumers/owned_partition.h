@@ -1,0 +1,67 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+
+#include "consumers/group_consumer.h"
+#include "consumers/positions.h"
+#include "consumers/sequence_watch.h"
+
+namespace millrace {
+
+// A partition that the group gave to this loop, with the records of it that were read and not yet
+// applied.
+struct OwnedPartition {
+    using Clock = std::chrono::steady_clock;
+
+    enum class Hold {
+        kWanted,     // Ours by the group, not yet by its position: to be taken at `take_at`.
+        kHeld,       // Ours, and read.
+        kToConfirm,  // Read, but taken by a session that is gone: to be taken again first.
+    };
+
+    TopicPartition where;
+    Hold hold = Hold::kWanted;
+    Clock::time_point take_at{};
+    std::chrono::milliseconds retake_wait{0};  // Doubles each time another owner takes it from us.
+    int beyond_end_count = 0;                  // Looks in a row that found the position so.
+    int refused_count = 0;                     // Refusals in a row without a record between.
+
+    Position position;
+    uint64_t generation = 0;
+    std::deque<Message> records;  // From position.next_offset on, gaps of the log left out.
+    size_t byte_count = 0;
+    Clock::time_point oldest_at{};  // When the first of them came.
+    SequenceWatch sequence;
+    bool is_judged = true;    // False for a compacted topic (PROTOCOL 7.4).
+    int64_t end_offset = -1;  // Where the committed log ended when it was read to its end; -1: not there.
+    Clock::time_point ended_at{};
+
+    bool is_at_end() const { return records.empty() && end_offset >= 0; }
+
+    void add(Message message) {
+        if (records.empty()) oldest_at = Clock::now();
+        byte_count += message->len + message->key_len;
+        end_offset = -1;
+        refused_count = 0;
+        records.push_back(std::move(message));
+    }
+    void drop_front(size_t count) {
+        for (; count > 0; --count) {
+            byte_count -= records.front()->len + records.front()->key_len;
+            records.pop_front();
+        }
+        oldest_at = Clock::now();
+    }
+    // Another stretch of reading begins.
+    void begin(uint64_t new_generation) {
+        records.clear();
+        byte_count = 0;
+        sequence.clear();
+        end_offset = -1;
+        generation = new_generation;
+    }
+};
+
+}  // namespace millrace

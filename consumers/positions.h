@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "consumers/topic_partition.h"
+#include "core/pg/session.h"
+#include "core/uuid.h"
+
+namespace millrace {
+
+struct ProjectionName {
+    std::string name;
+    int32_t version = 1;
+};
+
+// Where a projection stands on one partition, as its owner holds it.
+struct Position {
+    int64_t next_offset = 0;
+    int64_t epoch = 0;
+    std::optional<int32_t> leader_epoch;   // Of the last record that was applied.
+    std::optional<Uuid> topic_id;
+};
+
+struct PositionRow {
+    Position position;
+    bool is_mine = false;
+};
+
+struct NewPosition {
+    TopicPartition where;
+    int64_t next_offset = 0;
+    Uuid topic_id;
+};
+
+// From one offset to another: what a batch does to its position.
+struct Move {
+    int64_t from = 0;
+    int64_t to = 0;
+    int64_t epoch = 0;
+    std::optional<int32_t> leader_epoch;
+};
+
+// All SQL on millrace.positions, for one projection and one loop: `owner` is the loop's, not the
+// process's, or a fenced thread would adopt its sibling's epoch. On the session of that loop.
+class Positions {
+  public:
+    Positions(pg::Session& session, ProjectionName projection, Uuid owner);
+
+    // True if this version of the projection has a position anywhere: it was seen before.
+    bool is_seen();
+    // Makes those that do not exist, all or none.
+    void create(const std::vector<NewPosition>& positions);
+    // Makes this loop the owner: epoch + 1 (PROTOCOL 7.2). Nothing if there is no row. Throws
+    // kTransient with SQLSTATE 55P03 when the row stays locked for two seconds.
+    std::optional<Position> take(const TopicPartition& where);
+    // The same if this loop owns it, on a session that another one replaces. Nothing: it does not.
+    std::optional<Position> retake(const TopicPartition& where);
+    // Ends exactly the session that the row names, which holds its lock and may never let go of it
+    // (PROTOCOL 7.2a). False if it is gone already, or is this one.
+    bool terminate_owner(const TopicPartition& where);
+    // Queues the compare-and-set that comes first in a batch's transaction: raises MR001 unless the
+    // position is still where its owner believes it is (PROTOCOL 7.1).
+    void queue_move(pg::Pipeline& pipeline, const TopicPartition& where, const Move& move);
+    // After a lost compare-and-set or a COMMIT in doubt (PROTOCOL 7.3). Nothing: the row is gone.
+    std::optional<PositionRow> read(const TopicPartition& where);
+    void set_topic_id(const TopicPartition& where, const Uuid& topic_id);
+
+  private:
+    std::optional<Position> take_by(std::string_view statement, const TopicPartition& where);
+    // The four columns that name a position.
+    pg::Params key(const TopicPartition& where) const;
+
+    pg::Session& session_;
+    ProjectionName projection_;
+    Uuid owner_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,104 @@
+#include "consumers/projection_metrics.h"
+
+namespace millrace {
+
+ProjectionMetrics::ProjectionMetrics(Metrics& metrics, const std::string& projection)
+    : metrics_(metrics),
+      projection_(projection),
+      events_applied(metrics.counter("millrace_projection_events_applied_total",
+                                     "Events applied to the read model.",
+                                     {{"projection", projection}})),
+      positions_lost(metrics.counter("millrace_projection_positions_lost_total",
+                                     "Batches refused because the position had moved.",
+                                     {{"projection", projection}})),
+      backends_terminated(
+          metrics.counter("millrace_projection_backends_terminated_total",
+                          "Sessions of earlier owners that were ended to free a position.",
+                          {{"projection", projection}})),
+      batch_seconds(metrics.seconds("millrace_projection_batch_seconds",
+                                    "One batch, from BEGIN to COMMIT.",
+                                    {{"projection", projection}})),
+      batch_events(metrics.counts("millrace_projection_batch_events", "Events in a batch.",
+                                  {{"projection", projection}})),
+      commit_to_applied_seconds(
+          metrics.seconds("millrace_projection_commit_to_applied_seconds",
+                          "From the insert of a batch's oldest task to the read model's COMMIT.",
+                          {{"projection", projection}})) {}
+
+void ProjectionMetrics::skipped(const std::string& why, size_t count) {
+    if (count == 0) return;
+    add("millrace_projection_events_skipped_total", "Events that only moved the position, by why.",
+        "why", why, static_cast<double>(count));
+}
+
+void ProjectionMetrics::retry(const std::string& sqlstate) {
+    add("millrace_projection_retries_total", "Batches tried again, by SQLSTATE.", "sqlstate",
+        sqlstate);
+}
+
+void ProjectionMetrics::sequence_jump(const std::string& kind) {
+    add("millrace_projection_sequence_gaps_total",
+        "Records whose millrace-seq does not follow the one before.", "kind", kind);
+}
+
+void ProjectionMetrics::failure(const std::string& reason) {
+    const std::lock_guard lock(mutex_);
+    prometheus::Counter*& counter = counters_["failure " + reason];
+    if (counter == nullptr) {
+        counter = &metrics_.counter("millrace_failures_total", "Failures, by reason.",
+                                    {{"reason", reason}});
+    }
+    counter->Increment();
+}
+
+void ProjectionMetrics::set_halted(const std::string& reason) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [other, gauge] : halted_) gauge->Set(0);
+    if (reason.empty()) return;
+    prometheus::Gauge*& gauge = halted_[reason];
+    if (gauge == nullptr) {
+        gauge = &metrics_.gauge("millrace_projection_halted", "1 while halted, by reason.",
+                                {{"projection", projection_}, {"reason", reason}});
+    }
+    gauge->Set(1);
+}
+
+void ProjectionMetrics::set_lag(const TopicPartition& where, int64_t event_count,
+                                double seconds) {
+    const std::lock_guard lock(mutex_);
+    auto lag = lags_.find(where);
+    if (lag == lags_.end()) {
+        const Labels labels{{"projection", projection_},
+                            {"topic", where.topic},
+                            {"partition", std::to_string(where.partition)}};
+        lag = lags_
+                  .emplace(where,
+                           Lag{&metrics_.gauge("millrace_projection_lag_events",
+                                               "Records between position and log end.", labels),
+                               &metrics_.gauge("millrace_projection_lag_seconds",
+                                               "Age of the oldest record not applied.", labels)})
+                  .first;
+    }
+    lag->second.event_count->Set(static_cast<double>(event_count));
+    lag->second.seconds->Set(seconds);
+}
+
+void ProjectionMetrics::forget_lag(const TopicPartition& where) {
+    const std::lock_guard lock(mutex_);
+    const auto lag = lags_.find(where);
+    if (lag == lags_.end()) return;
+    lag->second.event_count->Set(0);
+    lag->second.seconds->Set(0);
+}
+
+void ProjectionMetrics::add(const std::string& name, const std::string& help,
+                            const std::string& label, const std::string& value, double count) {
+    const std::lock_guard lock(mutex_);
+    prometheus::Counter*& counter = counters_[name + " " + value];
+    if (counter == nullptr) {
+        counter = &metrics_.counter(name, help, {{"projection", projection_}, {label, value}});
+    }
+    counter->Increment(count);
+}
+
+}  // namespace millrace

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "consumers/assignment.h"
+#include "consumers/batch.h"
+#include "consumers/batch_sender.h"
+#include "consumers/failure_policy.h"
+#include "consumers/fleet_halt.h"
+#include "consumers/group_consumer.h"
+#include "consumers/handler.h"
+#include "consumers/positions.h"
+#include "consumers/projection_options.h"
+#include "consumers/worker_watch.h"
+#include "core/backoff.h"
+#include "core/pg/session.h"
+
+namespace millrace {
+
+// One loop of a projection: one Kafka consumer, one session, one handler. Applies each event once:
+// whatever happens to it, the position in PostgreSQL decides what is done (PROTOCOL 7). It never
+// waits but in its poll, so that the group is served meanwhile; what failed is tried again when its
+// time has come. A step ends within the session's call_timeout or 10 s of a broker that is silent.
+class ProjectionWorker {
+  public:
+    ProjectionWorker(const ProjectionOptions& options, const ProjectionShared& shared,
+                     std::unique_ptr<Handler> handler, WorkerWatch& watch);
+
+    // Returns on stop, the group left; throws only kFatal.
+    void run(std::stop_token stop);
+
+  private:
+    using Clock = std::chrono::steady_clock;
+
+    void step(std::stop_token stop);
+    void apply_next();
+    void upkeep();
+
+    // The session, then what works on it, then the group; each does nothing when it is there.
+    void connect();
+    void open_for_work();
+    void join();
+    void leave();
+    void drop_session();
+
+    void applied(OwnedPartition& partition);
+    void refused(OwnedPartition& partition, const Refusal& refusal);
+    void take_next_step(OwnedPartition& partition, NextStep next, const Refusal& refusal);
+    void drop_batch();
+    void analyze();
+
+    void recover(const Failure& failure);
+    void wait_before_next(std::chrono::milliseconds wait, const std::string& why);
+    void halt_projection(const std::string& reason, const std::string& detail);
+    bool look_at_halt();
+
+    const ProjectionOptions& options_;
+    const ProjectionShared& shared_;
+    std::unique_ptr<Handler> handler_;
+    WorkerWatch& watch_;
+    const Uuid owner_ = Uuid::random();
+    FleetHalt halt_;
+    BatchCollector collector_;
+    Backoff retry_backoff_;  // Of a batch that met a conflict.
+    Backoff wait_backoff_;   // Of everything outside of us.
+
+    std::optional<pg::Session> session_;
+    std::optional<Positions> positions_;  // Set when the session is open for work.
+    std::unique_ptr<GroupConsumer> consumer_;
+    std::unique_ptr<Assignment> assignment_;  // Before the consumer it must go: it holds messages.
+    bool is_seeded_ = false;
+
+    std::optional<Batch> batch_;  // Collected in the handler, not yet committed.
+    size_t event_count_max_;      // Halved by trouble, doubled by success.
+    int open_attempt_count_ = 0;  // Failures in a row outside of a batch that PostgreSQL answered.
+
+    Clock::time_point not_before_{};  // Nothing but polling until then.
+    Clock::time_point next_upkeep_{};
+};
+
+}  // namespace millrace

@@ -1,0 +1,164 @@
+#include "schema/event_parser.h"
+
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <array>
+
+#include "core/uuid.h"
+
+namespace millrace {
+
+namespace {
+
+constexpr std::string_view kEnvelopeBegin = "{\"event_id\":\"";
+constexpr std::array<std::string_view, 9> kMembers{
+    "event_id", "event_type", "service_id", "tenant_id",     "timestamp",
+    "actor_id", "metadata",   "payload",    "payload_base64"};
+constexpr unsigned kAllButPayload = 0b0'0111'1111;
+constexpr unsigned kPayload = 1U << 7;
+constexpr unsigned kPayloadBase64 = 1U << 8;
+
+[[noreturn]] void refuse() { throw simdjson::simdjson_error(simdjson::INCORRECT_TYPE); }
+
+std::optional<std::string_view> string_or_null(simdjson::ondemand::value value) {
+    if (value.is_null()) return std::nullopt;
+    return std::string_view(value.get_string());
+}
+
+std::string_view trim(std::string_view text) {
+    const size_t last = text.find_last_not_of(" \t\r\n");
+    return text.substr(0, last == std::string_view::npos ? 0 : last + 1);
+}
+
+// A value's JSON as it stands in the message.
+std::string_view raw_json(simdjson::ondemand::value value) {
+    switch (value.type().value()) {
+        case simdjson::ondemand::json_type::object: return value.get_object().value().raw_json();
+        case simdjson::ondemand::json_type::array: return value.get_array().value().raw_json();
+        case simdjson::ondemand::json_type::string:
+        case simdjson::ondemand::json_type::number:
+        case simdjson::ondemand::json_type::boolean:
+        case simdjson::ondemand::json_type::null: break;
+    }
+    return trim(value.raw_json_token());
+}
+
+std::string_view uuid_or_empty(std::string_view text) {
+    return Uuid::parse(text) ? text : std::string_view();
+}
+
+}  // namespace
+
+void EventParser::parse(Event& event) {
+    event.event_id = {};
+    event.type = {};
+    event.tenant.reset();
+    event.actor.reset();
+    for (auto header = event.headers.rbegin(); header != event.headers.rend(); ++header) {
+        // From the last to the first: a row's own header of the same name stands behind ours.
+        if (!header->value) continue;
+        if (header->name == "id") event.event_id = uuid_or_empty(*header->value);
+        if (header->name == "type") event.type = *header->value;
+        if (header->name == "tenant") event.tenant = header->value;
+        if (header->name == "actor") event.actor = header->value;
+    }
+    if (!event.payload || !event.payload->starts_with(kEnvelopeBegin)) return;
+
+    const std::optional<Envelope> envelope = read_envelope(*event.payload);
+    if (!envelope) return;
+    const std::optional<std::string_view> id = find_header(event, "id");
+    if (id && *id != envelope->event_id) return;
+    event.event_id = uuid_or_empty(envelope->event_id);
+    event.type = envelope->event_type;
+    event.tenant = envelope->tenant;
+    event.actor = envelope->actor;
+    event.payload = envelope->payload;
+    for (const Header& header : envelope->metadata) {
+        if (!find_header(event, header.name)) event.headers.push_back(header);
+    }
+}
+
+std::optional<EventParser::Envelope> EventParser::read_envelope(std::string_view value) {
+    padded_.reserve(value.size() + simdjson::SIMDJSON_PADDING);
+    padded_.assign(value);
+    Envelope envelope;
+    unsigned seen = 0;
+    try {
+        simdjson::ondemand::document document =
+            parser_.iterate(padded_.data(), value.size(), padded_.capacity());
+        for (simdjson::ondemand::field field : document.get_object()) {
+            const std::string_view name = field.unescaped_key();
+            const auto known = std::find(kMembers.begin(), kMembers.end(), name);
+            if (known == kMembers.end()) return std::nullopt;
+            const unsigned bit = 1U << (known - kMembers.begin());
+            if ((seen & bit) != 0) return std::nullopt;
+            seen |= bit;
+            read_member(*known, field.value(), envelope);
+        }
+        // Anything but the end: something stands behind the object.
+        if (document.current_location().error() != simdjson::OUT_OF_BOUNDS) return std::nullopt;
+    } catch (const simdjson::simdjson_error&) {
+        return std::nullopt;
+    }
+    if (seen != (kAllButPayload | kPayload) && seen != (kAllButPayload | kPayloadBase64)) {
+        return std::nullopt;
+    }
+    return envelope;
+}
+
+void EventParser::read_member(std::string_view name, simdjson::ondemand::value member,
+                              Envelope& envelope) {
+    if (name == "event_id") {
+        envelope.event_id = member.get_string();
+    } else if (name == "event_type") {
+        envelope.event_type = member.get_string();
+    } else if (name == "tenant_id") {
+        envelope.tenant = string_or_null(member);
+    } else if (name == "actor_id") {
+        envelope.actor = string_or_null(member);
+    } else if (name == "payload") {
+        envelope.payload = raw_json(member);
+    } else if (name == "payload_base64") {
+        envelope.payload = decode_base64(member.get_string());
+    } else if (name == "metadata") {
+        read_metadata(member, envelope);
+    } else {
+        // The key is the message's, the time is Kafka's: these two are for people.
+        string_or_null(member);
+    }
+}
+
+void EventParser::read_metadata(simdjson::ondemand::value member, Envelope& envelope) {
+    for (simdjson::ondemand::field field : member.get_object()) {
+        const std::string_view name = field.unescaped_key();
+        simdjson::ondemand::value value = field.value();
+        const bool is_string = value.type() == simdjson::ondemand::json_type::string;
+        const std::string_view text =
+            is_string ? std::string_view(value.get_string()) : raw_json(value);
+        envelope.metadata.push_back({.name = name, .value = text});
+    }
+}
+
+std::string_view EventParser::decode_base64(std::string_view text) {
+    decoded_.resize(text.size() / 4 * 3);
+    const int length = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(decoded_.data()),
+                                       reinterpret_cast<const unsigned char*>(text.data()),
+                                       static_cast<int>(text.size()));
+    if (text.size() % 4 != 0 || length != static_cast<int>(decoded_.size())) refuse();
+    // OpenSSL counts the padding's zero bytes in.
+    size_t padding = 0;
+    while (padding < 2 && padding < text.size() && text[text.size() - 1 - padding] == '=') {
+        ++padding;
+    }
+    return std::string_view(decoded_).substr(0, decoded_.size() - padding);
+}
+
+std::optional<std::string_view> find_header(const Event& event, std::string_view name) {
+    for (const Header& header : event.headers) {
+        if (header.name == name) return header.value;
+    }
+    return std::nullopt;
+}
+
+}  // namespace millrace

@@ -1,0 +1,225 @@
+// What PostgreSQL, or our own parsing, refuses in a batch, and what follows (DESIGN 5, PROTOCOL 7.8).
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+
+#include "consumers/projection_worker.h"
+#include "tests/support/broker.h"
+#include "tests/support/counted.h"
+#include "tests/support/eventually.h"
+
+namespace millrace::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+bool applies(const Counted& counted, int64_t count, std::chrono::seconds limit = 60s) {
+    return eventually(limit, [&] { return counted.applied_count() >= count; });
+}
+
+bool halts(const Counted& counted) {
+    return eventually(30s, [&] { return counted.halted_reason().has_value(); });
+}
+
+bool contains(const std::optional<std::string>& text, const std::string& part) {
+    return text && text->find(part) != std::string::npos;
+}
+
+TEST(BatchRefused, AsADeadlocksVictimIsTriedAgain) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    feed.send_counted(20, 2, 1);
+    RunningProjection running(counted);
+    ASSERT_TRUE(applies(counted, 20));
+    pg::Session rival = counted.database.connect();
+    // The other side looks for deadlocks later, so the victim is ours.
+    rival.execute("SET deadlock_timeout = '60s'");
+
+    for (int i = 0; i < 3; ++i) {
+        pg::Transaction transaction(rival);
+        transaction.execute("UPDATE public.totals SET n = n WHERE key = 'k1'");
+        feed.send_counted(20, 2, 1);
+        // Our batch has k0 and waits for k1.
+        ASSERT_TRUE(eventually(20s, [&] {
+            return counted.number("SELECT count(*) FROM pg_stat_activity "
+                                  "WHERE wait_event_type = 'Lock' "
+                                  "AND application_name = 'millrace counted' "
+                                  "AND datname = current_database()") == 1;
+        }));
+        transaction.execute("UPDATE public.totals SET n = n WHERE key = 'k0'");
+        transaction.commit();
+        ASSERT_TRUE(applies(counted, feed.sent_count()));
+    }
+
+    EXPECT_EQ(counted.fault(feed.sent_count()), "");
+    EXPECT_GE(running.metric("millrace_projection_retries_total{projection=\"counted\","
+                             "sqlstate=\"40P01\"}"),
+              3);
+}
+
+TEST(BatchRefused, AsOneEventByAConflictIsTriedForEver) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    counted.database.connect().run_script(R"(
+        CREATE SEQUENCE public.attempts;
+        CREATE FUNCTION public.conflict() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF nextval('public.attempts') <= 30 THEN
+                RAISE 'not yet' USING ERRCODE = '40001';
+            END IF;
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER conflict AFTER INSERT ON public.applied
+        FOR EACH STATEMENT EXECUTE FUNCTION public.conflict())");
+    ProjectionOptions options = counted.options();
+    options.retry_backoff = 1ms;
+    feed.send_counted(64, 2, 1);
+    RunningProjection running(counted, options);
+
+    ASSERT_TRUE(applies(counted, 64));
+    EXPECT_EQ(counted.fault(64), "");
+    // Five tries of 64, 32, 16, 8, 4 and 2, the thirtieth of which shrinks the batch to one.
+    EXPECT_EQ(running.metric("millrace_projection_retries_total{projection=\"counted\","
+                             "sqlstate=\"40001\"}"),
+              30);
+    EXPECT_EQ(running.status().halted, "");
+}
+
+TEST(BatchRefused, ForTakingTooLongIsHalved) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    counted.database.connect().run_script(R"(
+        CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF (SELECT count(*) FROM new_rows) > 50 THEN PERFORM pg_sleep(60); END IF;
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER slow AFTER INSERT ON public.applied REFERENCING NEW TABLE AS new_rows
+        FOR EACH STATEMENT EXECUTE FUNCTION public.slow())");
+    ProjectionOptions options = counted.options();
+    options.statement_timeout = 200ms;
+    feed.send_counted(300, 3, 1);
+    RunningProjection running(counted, options);
+
+    ASSERT_TRUE(applies(counted, 300));
+    EXPECT_EQ(counted.fault(300), "");
+    EXPECT_GE(running.metric("millrace_projection_retries_total{projection=\"counted\","
+                             "sqlstate=\"57014\"}"),
+              3);
+}
+
+TEST(BatchRefused, ByTheEnvironmentWaitsAndGoesOnByItself) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    feed.send_counted(20, 2, 1);
+    RunningProjection running(counted);
+    ASSERT_TRUE(applies(counted, 20));
+
+    counted.database.connect().execute("ALTER TABLE public.totals RENAME TO gone");
+    feed.send_counted(20, 2, 1);
+    ASSERT_TRUE(eventually(20s, [&] {
+        const ProjectionStatus status = running.status();
+        return !status.waiting.empty() && contains(status.waiting[0], "42P01");
+    }));
+    EXPECT_EQ(counted.halted_reason(), std::nullopt);
+    counted.database.connect().execute("ALTER TABLE public.gone RENAME TO totals");
+
+    ASSERT_TRUE(applies(counted, 40));
+    EXPECT_EQ(counted.fault(40), "");
+    EXPECT_TRUE(eventually(10s, [&] { return running.status().waiting.empty(); }));
+}
+
+TEST(BatchRefused, ForAConstraintHaltsTheFleetAndNamesIt) {
+    Counted counted(2);
+    Feed feed(counted.topic);
+    RunningProjection first(counted);
+    RunningProjection second(counted);
+    feed.send_counted(20, 2, 2);
+    ASSERT_TRUE(applies(counted, 20));
+    counted.database.connect().execute(
+        "ALTER TABLE public.totals ADD CONSTRAINT at_most_ten CHECK (n <= 10)");
+
+    feed.send_counted(20, 2, 2);
+
+    ASSERT_TRUE(halts(counted));
+    const auto reason = counted.halted_reason();
+    EXPECT_TRUE(contains(reason, "pg_record")) << *reason;
+    EXPECT_TRUE(contains(reason, counted.topic)) << *reason;
+    EXPECT_TRUE(contains(reason, "counted.sql:2")) << *reason;
+    EXPECT_TRUE(contains(reason, "[23514]")) << *reason;
+    EXPECT_TRUE(contains(reason, "constraint at_most_ten")) << *reason;
+    EXPECT_TRUE(contains(reason, "millrace projection resume counted")) << *reason;
+    EXPECT_TRUE(eventually(10s, [&] {
+        return !first.status().halted.empty() && !second.status().halted.empty();
+    }));
+    EXPECT_EQ(first.metric("millrace_projection_halted{projection=\"counted\","
+                           "reason=\"pg_record\"}"),
+              1);
+
+    counted.database.connect().execute("ALTER TABLE public.totals DROP CONSTRAINT at_most_ten");
+    counted.resume();
+
+    ASSERT_TRUE(applies(counted, 40));
+    EXPECT_EQ(counted.fault(40), "");
+    EXPECT_TRUE(eventually(10s, [&] {
+        return first.status().halted.empty() && second.status().halted.empty();
+    }));
+    EXPECT_EQ(first.metric("millrace_projection_halted"), 0);
+}
+
+TEST(BatchRefused, AtItsCommitHaltsWithTheConstraint) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    counted.database.connect().execute(
+        "ALTER TABLE public.applied ADD CONSTRAINT once UNIQUE (n) DEFERRABLE INITIALLY DEFERRED");
+    RunningProjection running(counted);
+
+    feed.send_counted(2, 2, 1);
+
+    ASSERT_TRUE(halts(counted));
+    EXPECT_TRUE(contains(counted.halted_reason(), "COMMIT")) << *counted.halted_reason();
+    EXPECT_TRUE(contains(counted.halted_reason(), "constraint once")) << *counted.halted_reason();
+    EXPECT_EQ(counted.applied_count(), 0);
+}
+
+TEST(BatchRefused, ByOurParsingHaltsBehindWhatStandsBeforeIt) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    for (int i = 0; i < 5; ++i) feed.send_counted(100, 10, 1);
+    feed.send({{.partition = 0, .key = "k0", .value = "\"poison\"", .headers = {}}});
+    feed.send_counted(100, 10, 1);
+    RunningProjection running(counted);
+
+    ASSERT_TRUE(halts(counted));
+
+    EXPECT_EQ(counted.applied_count(), 500);
+    const auto reason = counted.halted_reason();
+    // 500 events and five markers stand before it.
+    EXPECT_TRUE(contains(reason, counted.topic + "-0@505: $.n")) << *reason;
+    EXPECT_TRUE(contains(reason, "column n")) << *reason;
+    // A process that starts anew meets the halt before it reads anything.
+    running.stop();
+    RunningProjection next(counted);
+    EXPECT_TRUE(eventually(10s, [&] { return !next.status().halted.empty(); }));
+    EXPECT_EQ(counted.applied_count(), 500);
+}
+
+TEST(BatchRefused, OfOneProjectionLeavesTheOthersAlone) {
+    Counted counted(1);
+    Counted other(1);
+    Feed feed(counted.topic);
+    Feed other_feed(other.topic);
+    feed.send({{.partition = 0, .key = "k0", .value = "\"poison\"", .headers = {}}});
+    RunningProjection running(counted);
+    RunningProjection other_running(other);
+    ASSERT_TRUE(halts(counted));
+
+    other_feed.send_counted(100, 10, 1);
+
+    ASSERT_TRUE(applies(other, 100));
+    EXPECT_EQ(other_running.status().halted, "");
+}
+
+}  // namespace
+}  // namespace millrace::test

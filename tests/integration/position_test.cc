@@ -1,0 +1,182 @@
+// Who may move a position, and what became of a batch whose COMMIT got lost (PROTOCOL 7.1 to 7.4).
+
+#include "consumers/positions.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <atomic>
+
+#include "consumers/projection_worker.h"
+#include "tests/support/broker.h"
+#include "tests/support/counted.h"
+#include "tests/support/eventually.h"
+#include "tests/support/forked.h"
+#include "tests/support/wire.h"
+
+namespace millrace::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+bool applies(const Counted& counted, int64_t count, std::chrono::seconds limit = 60s) {
+    return eventually(limit, [&] { return counted.applied_count() >= count; });
+}
+
+// The sessions of the projection's loops.
+constexpr const char* kEndSessions =
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND application_name = 'millrace counted'";
+
+TEST(Position, IsFencedFromASecondOwner) {
+    Counted counted(2);
+    Feed feed(counted.topic);
+    // Two groups, so that each loop believes that all partitions are its own.
+    ProjectionOptions other = counted.options();
+    other.group += ".other";
+    RunningProjection first(counted);
+    RunningProjection second(counted, other);
+
+    for (int i = 0; i < 100; ++i) {
+        feed.send_counted(100, 20, counted.partition_count);
+        // Long enough for each to take the positions back a few times.
+        ASSERT_TRUE(applies(counted, feed.sent_count() - 1000));
+    }
+
+    ASSERT_TRUE(applies(counted, feed.sent_count()));
+    ASSERT_TRUE(eventually(60s, [&] {
+        feed.send_counted(20, 20, counted.partition_count);
+        return first.metric("millrace_projection_positions_lost_total") > 0 &&
+               second.metric("millrace_projection_positions_lost_total") > 0;
+    }));
+    ASSERT_TRUE(applies(counted, feed.sent_count()));
+    EXPECT_EQ(counted.fault(feed.sent_count()), "");
+}
+
+TEST(Position, DecidesWhatBecameOfABatchWhoseSessionWasEnded) {
+    Counted counted(2);
+    Feed feed(counted.topic);
+    ProjectionOptions options = counted.options();
+    options.batch.event_count = 50;
+    std::atomic<int> batch_count = 0;
+    std::atomic<int64_t> ended_count = 0;
+    RunningProjection running(counted, options, [&] {
+        auto handler = std::make_unique<CountedHandler>();
+        // In the middle of every tenth batch.
+        handler->between_statements = [&] {
+            if (++batch_count % 10 == 0) ended_count += counted.number(kEndSessions);
+        };
+        return handler;
+    });
+    for (int i = 0; i < 10; ++i) feed.send_counted(500, 50, counted.partition_count);
+
+    ASSERT_TRUE(applies(counted, feed.sent_count()));
+    running.stop();
+    EXPECT_EQ(counted.fault(feed.sent_count()), "");
+    EXPECT_GE(ended_count, 10);
+    EXPECT_EQ(running.status().halted, "");
+}
+
+TEST(Position, DecidesThatALostCommitHasHappened) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    Wire wire(counted.database.url());
+    ProjectionOptions options = counted.options();
+    options.session.url = wire.url();
+    RunningProjection running(counted, options);
+    feed.send_counted(100, 10, 1);
+    ASSERT_TRUE(applies(counted, 100));
+
+    for (int i = 1; i <= 10; ++i) {
+        wire.lose_next_commit();
+        feed.send_counted(100, 10, 1);
+        ASSERT_TRUE(eventually(30s, [&] { return wire.lost_commit_count() == i; }));
+        ASSERT_TRUE(applies(counted, feed.sent_count()));
+    }
+
+    feed.send_counted(100, 10, 1);
+    ASSERT_TRUE(applies(counted, feed.sent_count()));
+    running.stop();
+    EXPECT_EQ(counted.fault(feed.sent_count()), "");
+    EXPECT_EQ(running.metric("millrace_projection_events_applied_total"), 1200);
+}
+
+TEST(Position, WaitsForPostgresAndGoesOn) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    Wire wire(counted.database.url());
+    wire.cut();
+    ProjectionOptions options = counted.options();
+    options.session.url = wire.url();
+    RunningProjection running(counted, options);
+    ASSERT_TRUE(eventually(30s, [&] { return !running.status().waiting.empty(); }));
+
+    wire.mend();
+    feed.send_counted(100, 10, 1);
+    ASSERT_TRUE(applies(counted, 100));
+    wire.cut();
+    feed.send_counted(100, 10, 1);
+    ASSERT_TRUE(eventually(30s, [&] { return !running.status().waiting.empty(); }));
+    wire.mend();
+
+    ASSERT_TRUE(applies(counted, 200));
+    EXPECT_EQ(counted.fault(200), "");
+    EXPECT_TRUE(eventually(10s, [&] { return running.status().waiting.empty(); }));
+}
+
+TEST(Position, ThatAnOperatorMovedIsAdopted) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    RunningProjection running(counted);
+    feed.send_counted(100, 10, 1);
+    ASSERT_TRUE(applies(counted, 100));
+
+    // As a rewind does: the epoch rises, the owner stays (PROTOCOL 7.5).
+    counted.database.connect().run_script(
+        "BEGIN; UPDATE millrace.positions SET next_offset = 50, epoch = epoch + 1; "
+        "DELETE FROM public.applied WHERE off >= 50; DELETE FROM public.totals; "
+        "INSERT INTO public.totals SELECT key, count(*) FROM public.applied GROUP BY key; COMMIT");
+    feed.send_counted(10, 10, 1);
+
+    ASSERT_TRUE(applies(counted, 110));
+    running.stop();
+    EXPECT_EQ(counted.fault(110), "");
+    EXPECT_EQ(running.metric("millrace_projection_positions_lost_total"), 1);
+}
+
+TEST(Position, ThatAStoppedWorkerLocksIsFreedByEndingItsSession) {
+    Counted counted(1);
+    ProjectionOptions options = counted.options();
+    // Stops itself in the middle of sending a batch of 2 MB, the position's row locked.
+    Forked stopped([&] {
+        Metrics metrics;
+        ProjectionMetrics projection_metrics(metrics, "counted");
+        kafka::Reaper reaper;
+        const ProjectionShared shared{counted.halt_switch(), reaper, projection_metrics};
+        auto handler = std::make_unique<CountedHandler>();
+        handler->between_statements = [] { raise(SIGSTOP); };
+        WorkerWatch watch;
+        ProjectionWorker(options, shared, std::move(handler), watch).run(std::stop_token());
+    });
+    Feed feed(counted.topic);
+    std::vector<FedMessage> large;
+    for (int i = 0; i < 20; ++i) {
+        large.push_back(feed.counted("k0", 0));
+        large.back().value->insert(1, "\"filler\": \"" + std::string(100'000, 'x') + "\", ");
+    }
+    feed.send(large);
+    ASSERT_TRUE(stopped.wait_stopped(60s));
+    ASSERT_EQ(counted.applied_count(), 0);
+
+    RunningProjection running(counted);
+    ASSERT_TRUE(applies(counted, 20, 20s));
+    EXPECT_EQ(running.metric("millrace_projection_backends_terminated_total"), 1);
+
+    stopped.signal(SIGCONT);
+    feed.send_counted(100, 10, 1);
+    ASSERT_TRUE(applies(counted, 120));
+    EXPECT_EQ(counted.fault(120), "");
+}
+
+}  // namespace
+}  // namespace millrace::test
