@@ -19,7 +19,7 @@ constexpr std::string_view kLanes = R"(
     LEFT JOIN millrace.relay_members m ON m.instance = p.owner
     CROSS JOIN LATERAL (SELECT count(*) AS n
                         FROM (SELECT FROM millrace.pending_tasks t WHERE t.lane = l.lane
-                              LIMIT $1::int) some) waiting
+                              LIMIT $1::int) looked_at) waiting
     LEFT JOIN LATERAL (SELECT t.created_at FROM millrace.pending_tasks t WHERE t.lane = l.lane
                        ORDER BY t.id LIMIT 1) oldest ON true
     ORDER BY l.lane)";
@@ -37,7 +37,7 @@ constexpr std::string_view kPublishers = R"(
 constexpr std::string_view kBacklog = R"(
     SELECT lane, topic, count(*),
            extract(epoch FROM clock_timestamp() - min(created_at))::bigint
-    FROM (SELECT lane, topic, created_at FROM millrace.pending_tasks LIMIT $1::int) some
+    FROM (SELECT lane, topic, created_at FROM millrace.pending_tasks LIMIT $1::int) looked_at
     GROUP BY lane, topic
     ORDER BY count(*) DESC, lane, topic)";
 
