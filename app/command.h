@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "app/config.h"
+#include "app/demo/demo.h"
 #include "app/installer.h"
 #include "core/pg/session.h"
 #include "relay/ledger_resume.h"
@@ -26,6 +27,7 @@ struct Arguments {
     std::string reason;
     std::optional<Trust> trust;       // Of `ledger resume`.
     int task_count_max = 100'000;     // Of `outbox status`.
+    DemoOptions demo;
 
     bool as_json() const { return output == "json"; }
 };
@@ -69,6 +71,7 @@ void add_output(CLI::App& verb, Choice& choice);
 CLI::Option* add_reason(CLI::App& verb, Choice& choice);
 
 // Each adds a word with its verbs; one file each in commands/.
+void add_demo(CLI::App& root, Choice& choice);
 void add_run(CLI::App& root, Choice& choice);
 void add_migrate(CLI::App& root, Choice& choice);
 void add_validate(CLI::App& root, Choice& choice);

@@ -15,6 +15,7 @@ namespace {
 constexpr const char* kIntroduction =
     "millrace publishes a PostgreSQL outbox to Kafka exactly once.\n"
     "\n"
+    "  millrace demo                      a shop, live, for 20 seconds\n"
     "  millrace run --config FILE         the worker\n";
 
 constexpr const char* kEnd =
@@ -58,6 +59,7 @@ void build(CLI::App& root, Choice& choice) {
     root.set_version_flag("--version", "millrace " MILLRACE_VERSION);
     root.require_subcommand(1);
     root.name("millrace");
+    add_demo(root, choice);
     add_run(root, choice);
     add_migrate(root, choice);
     add_validate(root, choice);

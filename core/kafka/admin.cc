@@ -170,6 +170,25 @@ bool Admin::create_topic(const TopicOptions& topic) {
     throw failure_of(code, "create topic " + topic.name);
 }
 
+bool Admin::delete_topic(const std::string& topic) {
+    const Queue queue = make_queue(client_);
+    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DELETETOPICS);
+    const std::unique_ptr<rd_kafka_DeleteTopic_t, decltype(&rd_kafka_DeleteTopic_destroy)> named(
+        rd_kafka_DeleteTopic_new(topic.c_str()), &rd_kafka_DeleteTopic_destroy);
+    std::array<rd_kafka_DeleteTopic_t*, 1> topics{named.get()};
+    rd_kafka_DeleteTopics(client_, topics.data(), topics.size(), options.get(), queue.get());
+    const EventPointer event = wait_answer(queue.get(), "delete topic " + topic);
+
+    size_t count = 0;
+    const rd_kafka_topic_result_t** results = rd_kafka_DeleteTopics_result_topics(
+        rd_kafka_event_DeleteTopics_result(event.get()), &count);
+    if (count != 1) throw transient("kafka_unreachable", "delete topic " + topic);
+    const rd_kafka_resp_err_t code = rd_kafka_topic_result_error(results[0]);
+    if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) return false;
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, "delete topic " + topic);
+    return true;
+}
+
 int64_t Admin::high_watermark(const std::string& topic, int32_t partition) {
     const auto all = high_watermarks(topic, partition + 1);
     return all.at(partition);

@@ -40,6 +40,8 @@ class Admin {
     std::map<std::string, std::string> topic_config(const std::string& topic);
     // False when it exists already.
     bool create_topic(const TopicOptions& options);
+    // False when there is none.
+    bool delete_topic(const std::string& topic);
     // The next offset of the partition, transactions still open included.
     int64_t high_watermark(const std::string& topic, int32_t partition);
     std::map<int32_t, int64_t> high_watermarks(const std::string& topic, int32_t partition_count);

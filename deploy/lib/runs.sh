@@ -69,6 +69,32 @@ run_tests() {
     exit "$status"
 }
 
+# Runs the program's demo on fresh servers and ends with its status.
+run_demo() {
+    local status=0 pid
+    begin_run demo
+    start_servers "$run"
+    unlock_checkout
+    mkdir "$run/tmp"
+    # Ctrl-C reaches the demo as well, which closes its shop and proves: its servers must stay till then.
+    trap ':' INT
+    (
+        . "$run/env"
+        export MILLRACE_POSTGRES_URL=$MILLRACE_TEST_PG MILLRACE_KAFKA_BROKERS=$MILLRACE_TEST_KAFKA
+        unset MILLRACE_CONFIG
+        TMPDIR=$run/tmp exec env --default-signal=INT,QUIT setpriv --pdeathsig TERM \
+            "$build/release/app/millrace" demo "$@"
+    ) &
+    pid=$!
+    # A signal ends `wait` before the demo ends.
+    while kill -0 "$pid" 2> /dev/null; do
+        status=0
+        wait "$pid" || status=$?
+    done
+    ((status != 0)) || passed=yes
+    exit "$status"
+}
+
 # begin_run NAME makes the folder `run`, and sees to it that nothing outlives this script.
 begin_run() {
     run=$build/servers/$1-$$

@@ -1,0 +1,276 @@
+#include "app/demo/demo.h"
+
+#include <unistd.h>
+
+#include <iostream>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "app/demo/children.h"
+#include "app/demo/demo_database.h"
+#include "app/demo/demo_folder.h"
+#include "app/demo/demo_topics.h"
+#include "app/demo/live_block.h"
+#include "app/demo/proof.h"
+#include "app/demo/shop.h"
+#include "app/demo/visibility.h"
+#include "app/installer.h"
+#include "app/options.h"
+#include "core/stop.h"
+
+namespace millrace {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr const char* kTopic = "shop.orders";  // Of the samples.
+constexpr int kPartitionCount = 4;
+constexpr milliseconds kLookEvery{100};
+constexpr seconds kShowEvery{1};
+constexpr seconds kKillEvery{2};
+constexpr seconds kFirstOrderLimit{60};
+// Nothing moved for so long: what is missing will not come.
+constexpr seconds kDrainPatience{20};
+// A doubled event would come right behind the last one.
+constexpr seconds kQuiet{1};
+constexpr seconds kChildStopLimit{20};
+
+// A thread of the demo whose failure the conductor looks at.
+class Part {
+  public:
+    template <typename Body>
+    explicit Part(Body body)
+        : thread_([this, body](std::stop_token stop) {
+              try {
+                  body(std::move(stop));
+              } catch (const Failure& failure) {
+                  const std::lock_guard lock(mutex_);
+                  failure_ = failure;
+              }
+          }) {}
+
+    void stop() {
+        thread_.request_stop();
+        if (thread_.joinable()) thread_.join();
+        check();
+    }
+
+    void check() {
+        const std::lock_guard lock(mutex_);
+        if (failure_) throw *failure_;
+    }
+
+  private:
+    std::mutex mutex_;
+    std::optional<Failure> failure_;
+    std::jthread thread_;  // Last: it uses what stands above.
+};
+
+int replication_of(const Config& config) {
+    for (const ConfigEntry& entry : config.entries()) {
+        // The default is for topics that must outlive a broker; these live for seconds.
+        if (entry.name == "kafka.replication" && entry.origin == "default") return 1;
+    }
+    return config.count("kafka.replication");
+}
+
+// Everything of one run, in the order in which it can be taken away again.
+class Demo {
+  public:
+    Demo(const Config& config, const DemoOptions& options);
+
+    int run(std::stop_token stop);
+    void keep_logs() { folder_.keep(); }
+    const std::filesystem::path& folder() const { return folder_.path(); }
+
+  private:
+    void prepare();
+    void start_children();
+    void await_first_order(const std::stop_token& stop);
+    void trade(const std::stop_token& stop);
+    void drain();
+    int conclude();
+    void look();
+    void show(const std::string& title);
+    void kill_when_due();
+
+    const Config& config_;
+    const DemoOptions options_;
+    kafka::Reaper reaper_;
+    DemoFolder folder_;
+    DemoDatabase database_;
+    DemoTopics topics_;
+    pg::Session session_;
+    Children children_;
+    VisibilityWatch visibility_;
+    Shop shop_;
+    LiveBlock block_;
+    Clock::time_point began_at_{};
+    Clock::time_point next_show_{};
+    Clock::time_point next_kill_{};
+    std::optional<Kills> kills_;
+};
+
+Demo::Demo(const Config& config, const DemoOptions& options)
+    : config_(config),
+      options_(options),
+      database_(session_options(config)),
+      topics_(kafka_options(config), reaper_),
+      session_(database_.session_options()),
+      visibility_(database_.session_options()),
+      shop_({.session = database_.session_options(),
+             .orders_per_second = options.orders_per_second},
+            [this](const std::string& order_id) { visibility_.committed(order_id); }),
+      block_(std::cout, isatty(STDOUT_FILENO) == 1) {
+    if (options.has_chaos) kills_.emplace();
+}
+
+int Demo::run(std::stop_token stop) {
+    prepare();
+    start_children();
+    await_first_order(stop);
+    if (!stop.stop_requested()) trade(stop);
+    drain();
+    return conclude();
+}
+
+void Demo::prepare() {
+    const int replication = replication_of(config_);
+    topics_.create(kTopic, kPartitionCount, replication);
+    std::cout << "database " << database_.name() << " and topic " << kTopic << " made\n";
+    Shop::create_tables(session_);
+    folder_.write_configs(config_, {.url = database_.session_options().url,
+                                    .has_short_timeouts = options_.has_chaos,
+                                    .replication = replication});
+    // Its own file alone: what overrides the user's must not override the demo's.
+    const Config own = Config::load(folder_.worker_config().string(), {});
+    topics_.adopt("millrace." + database_.name() + ".ledger");
+    for (const std::string& line : install(own, {}, reaper_)) {
+        std::cout << "migrate up: " << line << "\n";
+    }
+}
+
+void Demo::start_children() {
+    const int count = options_.has_chaos ? 2 : 1;
+    const std::vector<std::string> environment = environment_of_children(read_environment());
+    for (int i = 1; i <= count; ++i) {
+        const std::string number = std::to_string(i);
+        children_.add({.name = "relay " + number,
+                       .config = folder_.relay_config(),
+                       .log = folder_.path() / ("relay-" + number + ".log"),
+                       .environment = environment});
+        children_.add({.name = "worker " + number,
+                       .config = folder_.worker_config(),
+                       .log = folder_.path() / ("worker-" + number + ".log"),
+                       .environment = environment});
+    }
+    std::cout << children_.size() << " processes started, logs in " << folder_.path().string()
+              << "\n";
+}
+
+// The figures would else begin with the start of the processes.
+void Demo::await_first_order(const std::stop_token& stop) {
+    const Clock::time_point start = Clock::now();
+    std::cout << "waiting for the first order in the read models ..." << std::endl;
+    shop_.place_one(session_);
+    do {
+        children_.check();
+        const Progress now = progress(session_);
+        if (now.is_complete() && now.customer_row_count > 0) return;
+        if (Clock::now() - start > kFirstOrderLimit) {
+            throw fatal("demo_no_progress", "the first order did not reach the read models within 60 s: "
+                                            "the logs say why");
+        }
+    } while (wait_for(stop, kLookEvery));
+}
+
+void Demo::trade(const std::stop_token& stop) {
+    Part watch([this](std::stop_token part_stop) { visibility_.run(std::move(part_stop)); });
+    Part shop([this](std::stop_token part_stop) { shop_.run(std::move(part_stop)); });
+    began_at_ = Clock::now();
+    next_kill_ = began_at_ + kKillEvery;
+    while (options_.runs_until_stopped || Clock::now() - began_at_ < options_.duration) {
+        look();
+        watch.check();
+        shop.check();
+        kill_when_due();
+        if (!wait_for(stop, kLookEvery)) break;
+    }
+    shop.stop();
+    watch.stop();
+}
+
+void Demo::look() {
+    children_.check();
+    const Clock::time_point now = Clock::now();
+    if (now < next_show_) return;
+    next_show_ = now + kShowEvery;
+    const auto passed = std::chrono::duration_cast<seconds>(now - began_at_).count();
+    std::string title = "millrace demo, " + std::to_string(passed) + " s";
+    if (!options_.runs_until_stopped) {
+        title += " of " +
+                 std::to_string(std::chrono::duration_cast<seconds>(options_.duration).count());
+    }
+    show(title);
+}
+
+void Demo::show(const std::string& title) {
+    block_.show(title, progress(session_), visibility_.latency(), kills_);
+}
+
+void Demo::kill_when_due() {
+    if (!kills_ || Clock::now() < next_kill_) return;
+    next_kill_ += kKillEvery;
+    kills_->last = children_.kill_next();
+    ++kills_->count;
+}
+
+// Until nothing waits in the outbox and the read models stand where the shop does, or until it is plain
+// that they never will; then the processes end, so that nothing can change behind the proof.
+void Demo::drain() {
+    Progress last;
+    Clock::time_point moved_at = Clock::now();
+    for (;;) {
+        children_.check();
+        const Progress now = progress(session_);
+        if (now.is_complete() && prove(session_).holds()) break;
+        if (now.backlog != last.backlog || now.applied != last.applied) moved_at = Clock::now();
+        if (Clock::now() - moved_at > kDrainPatience) break;
+        last = now;
+        std::this_thread::sleep_for(kLookEvery);
+    }
+    std::this_thread::sleep_for(kQuiet);
+    children_.stop(kChildStopLimit);
+}
+
+int Demo::conclude() {
+    show("millrace demo, the shop is closed");
+    block_.leave();
+    const Proof proof = prove(session_);
+    std::cout << "\n" << proof.text();
+    if (!proof.holds()) {
+        keep_logs();
+        std::cout << "logs: " << folder_.path().string() << "\n";
+    }
+    std::cout.flush();
+    return proof.exit_code();
+}
+
+}  // namespace
+
+int run_demo(const Config& config, const DemoOptions& options, std::stop_token stop) {
+    Demo demo(config, options);
+    try {
+        return demo.run(std::move(stop));
+    } catch (const Failure&) {
+        demo.keep_logs();
+        std::cerr << "millrace: the logs stay in " << demo.folder().string() << "\n";
+        throw;
+    }
+}
+
+}  // namespace millrace
