@@ -45,7 +45,7 @@ constexpr std::string_view kTellWhole = R"(
 constexpr std::string_view kTellPaid = R"(
     INSERT INTO millrace.pending_tasks (topic, key, task_type, payload)
     VALUES ('shop.orders', $1, $2,
-            json_build_object('order', json_build_object('id', $1)))";
+            json_build_object('order', json_build_object('id', $1))))";
 
 int pick(std::minstd_rand& random, int least, int most) {
     return std::uniform_int_distribution<int>(least, most)(random);
