@@ -63,9 +63,7 @@ Names table_of(const std::string& text, const std::string& heading) {
 }
 
 Names metric_names(const std::string& text) {
-    Names names = found(text, "\"(millrace_[a-z_]*[a-z])\"");
-    names.erase("millrace_app");  // The role.
-    return names;
+    return found(text, "\"(millrace_(?:(?:relay|projection)_[a-z_]+|[a-z_]+_(?:up|info|total)))\"");
 }
 
 // Where a Failure is made, and where a lane or all publishers are halted without one.
