@@ -54,8 +54,8 @@ void add_demo(CLI::App& root, Choice& choice) {
         ->check(CLI::Range(1, 100'000))
         ->capture_default_str();
     verb->add_flag("--chaos", options.has_chaos,
-                   "two relays, two workers, one of them killed with -9 every two seconds; the broker "
-                   "must allow group.min.session.timeout.ms of 1000");
+                   "two relays, two workers, one of them killed with -9 every two seconds; the "
+                   "broker must allow group.min.session.timeout.ms of 1000");
 }
 
 }  // namespace millrace

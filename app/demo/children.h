@@ -13,8 +13,8 @@
 
 namespace millrace {
 
-// `millrace run` as a process of its own: this very program, with a configuration file. In a process
-// group of its own, so that Ctrl-C reaches the demo alone; killed by the kernel when the thread that
+// `millrace run` as a process of its own: this very program, with a configuration file. It leads a
+// process group, so that Ctrl-C reaches the demo alone; the kernel kills it when the thread that
 // started it ends, so that it can't be left behind. Not thread-safe.
 class Child {
   public:

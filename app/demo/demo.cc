@@ -182,8 +182,8 @@ void Demo::await_first_order(const std::stop_token& stop) {
         const Progress now = progress(session_);
         if (now.is_complete() && now.customer_row_count > 0) return;
         if (Clock::now() - start > kFirstOrderLimit) {
-            throw fatal("demo_no_progress", "the first order did not reach the read models within 60 s: "
-                                            "the logs say why");
+            throw fatal("demo_no_progress", "the first order did not reach the read models within "
+                                            "60 s: the logs say why");
         }
     } while (wait_for(stop, kLookEvery));
 }
@@ -229,8 +229,8 @@ void Demo::kill_when_due() {
     ++kills_->count;
 }
 
-// Until nothing waits in the outbox and the read models stand where the shop does, or until it is plain
-// that they never will; then the processes end, so that nothing can change behind the proof.
+// Until nothing waits in the outbox and the read models stand where the shop does, or until it is
+// plain that they never will; then the processes end, so that nothing changes behind the proof.
 void Demo::drain() {
     Progress last;
     Clock::time_point moved_at = Clock::now();

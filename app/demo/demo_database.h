@@ -9,8 +9,8 @@ namespace millrace {
 // A database of the demo's own on the configured server, dropped at the end, whoever is connected.
 class DemoDatabase {
   public:
-    // `server` leads to any database of the server. Throws kFatal `missing_right` if its role may not
-    // make one, and what the session throws.
+    // `server` leads to any database of the server. Throws kFatal `missing_right` if its role may
+    // not make one, and what the session throws.
     explicit DemoDatabase(const pg::SessionOptions& server);
     // Says on standard error what to do if it could not be dropped.
     ~DemoDatabase();

@@ -26,8 +26,8 @@ fs::path make_folder() {
     std::error_code ignored;
     std::string path = (fs::temp_directory_path(ignored) / "millrace-demo-XXXXXX").string();
     if (mkdtemp(path.data()) == nullptr) {
-        throw fatal("demo_folder", "can't make a folder like " + path + ": set TMPDIR to one that can "
-                                   "be written to");
+        throw fatal("demo_folder", "can't make a folder like " + path + ": set TMPDIR to one that "
+                                   "can be written to");
     }
     return path;
 }

@@ -31,7 +31,8 @@ std::string milliseconds(double value) {
 }
 
 int64_t per_second(int64_t now, int64_t before, double seconds) {
-    return seconds <= 0 ? 0 : static_cast<int64_t>(static_cast<double>(now - before) / seconds + 0.5);
+    if (seconds <= 0) return 0;
+    return static_cast<int64_t>(static_cast<double>(now - before) / seconds + 0.5);
 }
 
 }  // namespace

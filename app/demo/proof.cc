@@ -78,8 +78,8 @@ std::string Proof::text() const {
                " were applied exactly once and in order: the read models agree with the shop's own "
                "tables, order by order and customer by customer.\n";
     }
-    std::string text = "Found wrong: after " + subject + " the read models differ from the shop's own "
-                       "tables in " + std::to_string(difference_count) + " rows:\n";
+    std::string text = "Found wrong: after " + subject + " the read models differ from the shop's "
+                       "own tables in " + std::to_string(difference_count) + " rows:\n";
     for (const std::string& difference : differences) text += "  " + difference + "\n";
     if (difference_count > kShownMax) text += "  ...\n";
     return text;

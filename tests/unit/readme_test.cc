@@ -23,7 +23,8 @@ using testing::IsSupersetOf;
 using Names = std::set<std::string>;
 
 const fs::path kRoot = MILLRACE_SOURCE_FOLDER;
-constexpr const char* kCodeFolders[] = {"core", "schema", "relay", "consumers", "projections", "app"};
+constexpr const char* kCodeFolders[] = {"core",      "schema",      "relay",
+                                        "consumers", "projections", "app"};
 
 std::string read(const fs::path& path) {
     std::ifstream file(path);
@@ -68,8 +69,9 @@ Names metric_names(const std::string& text) {
 
 // Where a Failure is made, and where a lane or all publishers are halted without one.
 Names failure_reasons(const std::string& text) {
-    Names names = found(
-        text, "\\b(?:transient|unknown|lost|poison|halt|fatal|misconfigured)\\(\\s*\"([a-z0-9_]+)\"");
+    Names names = found(text,
+                        "\\b(?:transient|unknown|lost|poison|halt|fatal|misconfigured)"
+                        "\\(\\s*\"([a-z0-9_]+)\"");
     names.merge(found(text, "\\bFailure\\(\\s*FailureKind::k\\w+,\\s*\"([a-z0-9_]+)\""));
     names.merge(found(text, "\\bhalt_(?:lane|everything)\\([^\"]{1,60},\\s*\"([a-z0-9_]+)\""));
     return names;
@@ -104,20 +106,22 @@ TEST(Readme, ListsTheReasonsOfFailures) {
     const Names names = failure_reasons(code());
 
     EXPECT_THAT(names, IsSupersetOf({"topic_missing", "database_behind_ledger", "pg_unreachable"}));
-    EXPECT_EQ(differences(table_of(read(kRoot / "README.md"), "When something is wrong"), names), "");
+    const Names rows = table_of(read(kRoot / "README.md"), "When something is wrong");
+    EXPECT_EQ(differences(rows, names), "");
 }
 
 TEST(Readme, FindsWhatIsMissingAndWhatIsTooMuch) {
-    const Names documented = table_of("\n## Metrics\n\n| `a` | x |\n| `b` | y |\n\n## Next\n| `c` | z |\n",
-                                      "Metrics");
+    const Names documented = table_of(
+        "\n## Metrics\n\n| `a` | x |\n| `b` | y |\n\n## Next\n| `c` | z |\n", "Metrics");
 
     EXPECT_THAT(documented, ElementsAre("a", "b"));
     EXPECT_EQ(differences(documented, {"a", "d"}), "README lacks d\nno code has b\n");
 }
 
 TEST(Readme, FindsReasonsOverLineBreaks) {
-    EXPECT_THAT(failure_reasons("throw misconfigured(\n    \"one\", x); halt_lane(task.lane, \"two\","),
-                ElementsAre("one", "two"));
+    const std::string text = "misconfigured(\n    \"one\", x); halt_lane(task.lane, \"two\",";
+
+    EXPECT_THAT(failure_reasons(text), ElementsAre("one", "two"));
 }
 
 }  // namespace
