@@ -7,8 +7,8 @@
 
 namespace millrace {
 
-// The demo's temporary folder: the two samples, a configuration file for relays and one for workers,
-// and the logs of both. Only its owner may read it; removed at the end unless kept.
+// The demo's temporary folder: the two samples, a configuration file for relays and one for
+// workers, and the logs of both. Only its owner may read it; removed at the end unless kept.
 class DemoFolder {
   public:
     // Throws kFatal `demo_folder`.

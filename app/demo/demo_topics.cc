@@ -20,8 +20,8 @@ void DemoTopics::create(const std::string& name, int partition_count, int replic
         throw misconfigured("demo_topic_exists",
                             "the topic " + name + " exists already, and the demo would mix its "
                             "events with what is there: delete it, if a demo that was killed left "
-                            "it there, or point kafka.brokers at another cluster, or use deploy/dev demo, which "
-                            "has servers of its own");
+                            "it there, or point kafka.brokers at another cluster, or use "
+                            "deploy/dev demo, which has servers of its own");
     }
     adopt(name);
 }

@@ -24,8 +24,8 @@ struct Proof {
 };
 
 // Compares by SQL alone, in one snapshot: per order the last status, the number of applied events
-// and the order's facts; per customer count and sum of the orders that were not cancelled. A lost or
-// doubled event changes a number, one out of order a last status.
+// and the order's facts; per customer count and sum of the orders that were not cancelled. A lost
+// or doubled event changes a number, one out of order a last status.
 Proof prove(pg::Session& session);
 
 }  // namespace millrace
