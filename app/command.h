@@ -27,6 +27,7 @@ struct Arguments {
     std::string reason;
     std::optional<Trust> trust;       // Of `ledger resume`.
     int task_count_max = 100'000;     // Of `outbox status`.
+    std::string projection;           // Of `projection resume`.
     DemoOptions demo;
 
     bool as_json() const { return output == "json"; }
@@ -75,6 +76,7 @@ void add_demo(CLI::App& root, Choice& choice);
 void add_run(CLI::App& root, Choice& choice);
 void add_migrate(CLI::App& root, Choice& choice);
 void add_validate(CLI::App& root, Choice& choice);
+void add_projection(CLI::App& root, Choice& choice);
 void add_outbox(CLI::App& root, Choice& choice);
 void add_lanes(CLI::App& root, Choice& choice);
 void add_ledger(CLI::App& root, Choice& choice);

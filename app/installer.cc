@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "app/options.h"
+#include "app/projection_host.h"
 #include "core/kafka/admin.h"
 #include "relay/ledger_topic.h"
 #include "relay/operator.h"
@@ -165,6 +166,9 @@ std::vector<std::string> install(const Config& config, const InstallOptions& opt
     ensure_ledger_topic(kafka_options(config), installation, config.count("kafka.replication"),
                         reaper);
     done.push_back("ledger topic " + installation.ledger_topic() + " is there and ours");
+    if (config.boolean("projections.enabled")) {
+        for (const std::string& line : install_projections(config, session)) done.push_back(line);
+    }
     return done;
 }
 

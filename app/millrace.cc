@@ -64,6 +64,7 @@ void build(CLI::App& root, Choice& choice) {
     add_migrate(root, choice);
     add_validate(root, choice);
     add_outbox(root, choice);
+    add_projection(root, choice);
     add_lanes(root, choice);
     add_ledger(root, choice);
     add_config(root, choice);

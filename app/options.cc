@@ -1,5 +1,7 @@
 #include "app/options.h"
 
+#include "app/projection_host.h"
+
 #include <libpq-fe.h>
 #include <unistd.h>
 
@@ -62,6 +64,29 @@ RelayOptions relay_options(const Config& config, const Installation& installatio
     return options;
 }
 
+ProjectionOptions projection_options(const Config& config, const Installation& installation,
+                                     const std::string& instance, const std::string& name) {
+    ProjectionOptions options;
+    options.session = session_options(config);
+    options.session.application_name += " " + name;
+    options.kafka = kafka_options(config, installation, instance);
+    options.thread_count = config.count("projections.threads");
+    const auto overridden = config.map("projections.overrides.*.threads");
+    if (const auto own = overridden.find(name); own != overridden.end()) {
+        options.thread_count = std::stoi(own->second);
+    }
+    options.batch = {
+        .event_count = static_cast<size_t>(config.count("projections.batch.events")),
+        .byte_count = static_cast<size_t>(config.bytes("projections.batch.bytes")),
+        .linger = config.duration("projections.batch.linger")};
+    options.session_timeout = config.duration("projections.session_timeout");
+    options.retry_count = config.count("projections.retry.count");
+    options.retry_backoff = config.duration("projections.retry.backoff");
+    options.statement_timeout = config.duration("projections.statement_timeout");
+    options.on_gap = config.text("projections.on_gap") == "count" ? OnGap::kCount : OnGap::kHalt;
+    return options;
+}
+
 std::string instance_name() {
     std::array<char, 256> host{};
     // A name that is cut off by a full buffer has no end of its own.
@@ -80,6 +105,17 @@ Footprint footprint(const Config& config) {
         all.session_count += publishers + 2;
         all.thread_count += publishers + 3;
         all.client_count += 2 * publishers + 3;
+    }
+    if (config.boolean("projections.enabled")) {
+        for (const ProjectionFile& file : configured_projections(config)) {
+            const auto overridden = config.map("projections.overrides.*.threads");
+            const auto own = overridden.find(file.name);
+            const int threads = own != overridden.end() ? std::stoi(own->second)
+                                                        : config.count("projections.threads");
+            all.session_count += threads;
+            all.thread_count += threads + 1;
+            all.client_count += threads;
+        }
     }
     return all;
 }

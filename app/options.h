@@ -3,6 +3,7 @@
 #include <string>
 
 #include "app/config.h"
+#include "consumers/projection_options.h"
 #include "core/kafka/client.h"
 #include "core/log.h"
 #include "core/pg/session.h"
@@ -20,6 +21,10 @@ kafka::ClientOptions kafka_options(const Config& config, const Installation& ins
                                    const std::string& instance);
 RelayOptions relay_options(const Config& config, const Installation& installation,
                            const std::string& instance);
+
+// What the configuration says of one projection; what its file says is the caller's to add.
+ProjectionOptions projection_options(const Config& config, const Installation& installation,
+                                     const std::string& instance, const std::string& name);
 
 // Host name and pid, for people; members are told apart by a uuid.
 std::string instance_name();

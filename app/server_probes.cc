@@ -5,6 +5,7 @@
 #include "core/kafka/admin.h"
 #include "core/log.h"
 #include "core/stop.h"
+#include "projections/catalog.h"
 #include "relay/operator.h"
 
 namespace millrace {
@@ -31,7 +32,12 @@ void PostgresProbe::run(std::stop_token stop) {
     do {
         try {
             if (!session) session.emplace(options_);
-            health_.set_halted(Operator(*session).halted());
+            std::vector<std::string> halted = Operator(*session).halted();
+            for (const CatalogEntry& entry : list_projections(*session)) {
+                if (!entry.is_halted()) continue;
+                halted.push_back("projection " + entry.name + ": " + *entry.halted_reason);
+            }
+            health_.set_halted(std::move(halted));
             health_.note_answer(Server::kPostgres);
             up_.Set(1);
             if (!was_up) log(LogLevel::kInfo, "probe", "PostgreSQL answers again");

@@ -30,8 +30,12 @@ void Worker::run(std::stop_token stop) {
 }
 
 void Worker::serve(const Ground& ground, std::stop_token stop) {
-    if (!config_.boolean("relay.enabled")) {
-        throw misconfigured("nothing_to_run", "relay.enabled is false: there is nothing to run");
+    const bool has_relay = config_.boolean("relay.enabled");
+    const bool has_projections = config_.boolean("projections.enabled");
+    if (!has_relay && !has_projections) {
+        throw misconfigured("nothing_to_run",
+                            "relay.enabled and projections.enabled are false: there is nothing to "
+                            "run");
     }
     const kafka::ClientOptions kafka = kafka_options(config_, ground.installation, instance_);
     PostgresProbe postgres_probe(session_options(config_), health_, metrics_);
@@ -40,16 +44,27 @@ void Worker::serve(const Ground& ground, std::stop_token stop) {
     const std::jthread postgres_thread([&postgres_probe, stop] { postgres_probe.run(stop); });
     const std::jthread kafka_thread([&kafka_probe, stop] { kafka_probe.run(stop); });
 
-    relay_.emplace(relay_options(config_, ground.installation, instance_), ground.installation,
-                   ground.ledger_topic_id, reaper_, metrics_,
-                   [this](const Failure& failure) { lifetime_.fail(failure); });
-    health_.watch([this] {
-        const RelayStatus status = relay_->status();
-        return LoopStatus{status.waiting, status.longest_silence};
-    });
+    const auto on_fatal = [this](const Failure& failure) { lifetime_.fail(failure); };
+    if (has_relay) {
+        relay_.emplace(relay_options(config_, ground.installation, instance_), ground.installation,
+                       ground.ledger_topic_id, reaper_, metrics_, on_fatal);
+        health_.watch([this] {
+            const RelayStatus status = relay_->status();
+            return LoopStatus{status.waiting, status.longest_silence};
+        });
+    }
+    if (has_projections) {
+        projections_.emplace(config_, ground.installation, instance_, reaper_, metrics_, on_fatal);
+        health_.watch([this] { return projections_->status(); });
+    }
     log(LogLevel::kInfo, "app", "running",
         {{"installation", ground.installation.name}, {"prefix", ground.installation.prefix}});
-    relay_->run(std::move(stop));
+    {
+        // Both hand over side by side.
+        std::vector<std::jthread> loops;
+        if (has_relay) loops.emplace_back([this, stop] { relay_->run(stop); });
+        if (has_projections) loops.emplace_back([this, stop] { projections_->run(stop); });
+    }
     log(LogLevel::kInfo, "app", "stopped");
 }
 

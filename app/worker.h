@@ -7,6 +7,7 @@
 #include "app/config.h"
 #include "app/health.h"
 #include "app/lifetime.h"
+#include "app/projection_host.h"
 #include "app/start.h"
 #include "core/kafka/reaper.h"
 #include "core/metrics.h"
@@ -38,6 +39,7 @@ class Worker {
     // ground.
     std::optional<Ground> ground_;
     std::optional<Relay> relay_;
+    std::optional<ProjectionHost> projections_;
 };
 
 }  // namespace millrace

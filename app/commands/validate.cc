@@ -1,6 +1,7 @@
 #include <iostream>
 
 #include "app/command.h"
+#include "app/projection_host.h"
 
 namespace millrace {
 
@@ -8,6 +9,10 @@ namespace {
 
 int validate(const Arguments& /*arguments*/, const Config& config) {
     prepare_verb(config);
+    for (const ProjectionFile& file : configured_projections(config)) {
+        for (const std::string& warning : file.warnings) std::cout << "warning: " << warning << "\n";
+        std::cout << file.path << ": ok\n";
+    }
     std::cout << (config.file() ? config.file()->string() : "the environment") << ": ok\n";
     return 0;
 }
@@ -17,7 +22,7 @@ int validate(const Arguments& /*arguments*/, const Config& config) {
 void add_validate(CLI::App& root, Choice& choice) {
     add_verb(root,
              {.name = "validate",
-              .summary = "check configuration, without a network",
+              .summary = "check configuration and projections, without a network",
               .example = "millrace validate --config millrace.yaml"},
              choice, validate)
         ->group("Set up");
