@@ -18,10 +18,10 @@ struct InstallOptions {
     bool moved = false;               // The database was moved here; its original is gone.
 };
 
-// Makes or updates schema, installation row, ledger topic, claim record and projections; each step can be
-// repeated. Returns what it did, a line each. Throws kFatal with what to do: `missing_right`,
-// `installation_differs`, `database_copied`, what ensure_ledger_topic() says, and kTransient when a
-// server does not answer.
+// Makes or updates schema, installation row, ledger topic, claim record and projections; each step
+// can be repeated. Returns what it did, a line each. Throws kFatal with what to do:
+// `missing_right`, `installation_differs`, `database_copied`, what ensure_ledger_topic() says, and
+// kTransient when a server does not answer.
 std::vector<std::string> install(const Config& config, const InstallOptions& options,
                                  kafka::Reaper& reaper);
 

@@ -20,8 +20,8 @@ namespace millrace {
 // the folder does not exist. Throws kFatal `projection_file` with every mistake of every file.
 std::vector<ProjectionFile> configured_projections(const Config& config);
 
-// Installs them, as `migrate up` does; returns what it did, a line each. One that needs a rebuild is
-// refused after the others were made.
+// Installs them, as `migrate up` does; returns what it did, a line each. One that needs a rebuild
+// is refused after the others were made.
 std::vector<std::string> install_projections(const Config& config, pg::Session& session);
 
 // The projections that this process serves, each with loops of its own. Joins the catalog, which

@@ -67,8 +67,8 @@ void Assignment::take_due(Positions& positions, Batch* batch) {
             postpone(partition, kRetryTakeAfter, failure.what());
         }
     }
-    // Only now: a broker answers one request of a connection after the other, so each question above
-    // would wait behind the long poll of those that are read already.
+    // Only now: a broker answers one request of a connection after the other, so each question
+    // above would wait behind the long poll of those that are read already.
     for (OwnedPartition* partition : taken) begin(*partition, partition->position);
 }
 
@@ -138,8 +138,8 @@ OwnedPartition* Assignment::next_due(const BatchLimits& limits, size_t event_cou
     return due;
 }
 
-// The log's end moves past markers, too. A position that stayed before them would lie outside of the
-// log once retention has removed them, and look as if something were lost.
+// The log's end moves past markers, too. A position that stayed before them would lie outside of
+// the log once retention has removed them, and look as if something were lost.
 OwnedPartition* Assignment::next_to_catch_up() {
     const auto now = Clock::now();
     for (auto& [where, partition] : partitions_) {
@@ -241,9 +241,9 @@ void Assignment::note(Fetched fetched) {
     }
 }
 
-// The session that took it is gone. Taking it again names the new one, and ends by its epoch whatever
-// the old backend may still be about to do; so the offset that is read is the last word on a COMMIT
-// whose answer was lost.
+// The session that took it is gone. Taking it again names the new one, and ends by its epoch
+// whatever the old backend may still be about to do; so the offset that is read is the last word on
+// a COMMIT whose answer was lost.
 void Assignment::confirm(OwnedPartition& partition, Positions& positions, Batch* batch) {
     const std::optional<Position> position = positions.retake(partition.where);
     if (!position) {

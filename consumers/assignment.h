@@ -30,8 +30,8 @@ class Assignment {
     void seed(Positions& positions);
     // Polls until nothing is left, `count_max` records came or, for the first, `limit` has passed.
     void fetch(std::chrono::milliseconds limit, size_t count_max);
-    // Takes what is wanted and due, and confirms what a lost session held. `batch`: the one that was
-    // sent last; if its end was in doubt, its position now tells.
+    // Takes what is wanted and due, and confirms what a lost session held. `batch`: the one that
+    // was sent last; if its end was in doubt, its position now tells.
     void take_due(Positions& positions, Batch* batch);
     // The compare-and-set failed (PROTOCOL 7.3).
     void resync(OwnedPartition& partition, Positions& positions);
@@ -42,7 +42,8 @@ class Assignment {
 
     // Null when its stretch of reading has ended.
     OwnedPartition* find(uint64_t generation);
-    // The partition whose batch is to be closed now; null: none. One whose records wait longest is first.
+    // The partition whose batch is to be closed now; null: none. One whose records wait longest is
+    // first.
     OwnedPartition* next_due(const BatchLimits& limits, size_t event_count_max);
     // One that stands behind markers of transactions for a while, so that retention can't pass it.
     OwnedPartition* next_to_catch_up();

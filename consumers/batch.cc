@@ -12,7 +12,8 @@ std::optional<std::string_view> optional_bytes(const void* bytes, size_t size) {
     return std::string_view(static_cast<const char*>(bytes), size);
 }
 
-// What the message has, as views into it. The event is used again and again, for its headers' memory.
+// What the message has, as views into it. The event is used again and again, for its headers'
+// memory.
 void fill(Event& event, const OwnedPartition& partition, const rd_kafka_message_t& message) {
     event.topic = partition.where.topic;
     event.partition = partition.where.partition;

@@ -14,8 +14,8 @@
 
 namespace millrace {
 
-// What one transaction is to do: records of one partition, from its front (PROTOCOL 7.1). The events
-// themselves are in the handler.
+// What one transaction is to do: records of one partition, from its front (PROTOCOL 7.1). The
+// events themselves are in the handler.
 struct Batch {
     TopicPartition where;
     uint64_t generation = 0;

@@ -41,8 +41,9 @@ std::optional<Refusal> send(pg::Session& session, Positions& positions, Handler&
     if (!outcome.error) {
         // A transaction that failed answers ROLLBACK, without an error (PROTOCOL 3.6).
         if (outcome.results.back().command_tag() != "COMMIT") {
-            throw unknown("pg_commit_in_doubt", "COMMIT of " + batch.text() + " answered " +
-                                                    std::string(outcome.results.back().command_tag()));
+            throw unknown("pg_commit_in_doubt",
+                          "COMMIT of " + batch.text() + " answered " +
+                              std::string(outcome.results.back().command_tag()));
         }
         MILLRACE_CRASH_POINT("consumer.after_commit");
         return std::nullopt;

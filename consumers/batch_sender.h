@@ -18,9 +18,9 @@ struct Refusal {
 };
 
 // Sends one batch as one transaction in one pipeline: BEGIN, the position's compare-and-set, the
-// handler's statements, COMMIT (PROTOCOL 7.1). Nothing when it is committed. After a Refusal nothing
-// of it is, and the session is idle again. Throws when the connection breaks or no answer comes in
-// time: then only the position tells whether it is.
+// handler's statements, COMMIT (PROTOCOL 7.1). Nothing when it is committed. After a Refusal
+// nothing of it is, and the session is idle again. Throws when the connection breaks or no answer
+// comes in time: then only the position tells whether it is.
 std::optional<Refusal> send(pg::Session& session, Positions& positions, Handler& handler,
                             const Batch& batch);
 

@@ -9,8 +9,8 @@
 
 namespace millrace {
 
-// The halt of a projection as one loop knows it: what this loop found, and what the catalog says for
-// the fleet, which has the last word. Not thread-safe; looks use the loop's session, outside a
+// The halt of a projection as one loop knows it: what this loop found, and what the catalog says
+// for the fleet, which has the last word. Not thread-safe; looks use the loop's session, outside a
 // transaction.
 class FleetHalt {
   public:

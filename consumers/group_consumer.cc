@@ -50,8 +50,8 @@ kafka::Properties fixed_properties(const GroupOptions& options) {
     };
 }
 
-// What suits most, and is the user's to change. New topics and partitions are noticed by the refresh;
-// the queue's bound keeps a worker that is far behind from filling its memory.
+// What suits most, and is the user's to change. New topics and partitions are noticed by the
+// refresh; the queue's bound keeps a worker that is far behind from filling its memory.
 kafka::ClientOptions with_defaults(kafka::ClientOptions options) {
     options.properties.emplace("fetch.wait.max.ms", "100");
     options.properties.emplace("fetch.queue.backoff.ms", "2");
@@ -99,8 +99,8 @@ Fetched GroupConsumer::poll(std::chrono::milliseconds limit) {
     }
     fetched.offset = message.offset;
     fetched.generation = generation_of(message);
-    // Of a stretch that has ended: librdkafka drops such by itself, but losing a range in silence is
-    // not left to it (PROTOCOL 7.4).
+    // Of a stretch that has ended: librdkafka drops such by itself, but losing a range in silence
+    // is not left to it (PROTOCOL 7.4).
     if (fetched.generation == 0) return {};
     return fetched;
 }
@@ -135,8 +135,8 @@ void GroupConsumer::pause(const TopicPartition& where) {
     rd_kafka_pause_partitions(client_.get(), list_of(where).get());
 }
 
-// In librdkafka a pause outlives its assignment, and resuming what is not paused drops what was read
-// ahead: so it is undone exactly once, before the stretch ends.
+// In librdkafka a pause outlives its assignment, and resuming what is not paused drops what was
+// read ahead: so it is undone exactly once, before the stretch ends.
 void GroupConsumer::resume(const TopicPartition& where) {
     if (state_->paused.erase(where) == 0) return;
     rd_kafka_resume_partitions(client_.get(), list_of(where).get());
@@ -244,7 +244,8 @@ uint64_t GroupConsumer::generation_of(const rd_kafka_message_t& message) {
 void GroupConsumer::note_trouble(const rd_kafka_message_t& message) {
     const std::string topic = message.rkt == nullptr ? "" : rd_kafka_topic_name(message.rkt);
     const rd_kafka_resp_err_t code = message.err;
-    if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC) {
+    if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+        code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC) {
         state_->topic_troubles[topic] = "topic_missing: topic '" + topic + "' does not exist";
         return;
     }

@@ -51,10 +51,10 @@ struct Fetched {
     std::string detail;  // Of kRefused.
 };
 
-// One member of a consumer group. Which partitions it has is the group's decision; where each is read
-// from is the caller's, who knows the positions: the offsets Kafka holds are never read. Not
-// thread-safe: one loop, whose poll() also runs librdkafka's callbacks. Destruction is quick and does
-// not leave the group; close() before it does.
+// One member of a consumer group. Which partitions it has is the group's decision; where each is
+// read from is the caller's, who knows the positions: the offsets Kafka holds are never read. Not
+// thread-safe: one loop, whose poll() also runs librdkafka's callbacks. Destruction is quick and
+// does not leave the group; close() before it does.
 class GroupConsumer {
   public:
     GroupConsumer(const GroupOptions& options, kafka::Reaper& reaper);
@@ -76,8 +76,8 @@ class GroupConsumer {
     // For lag tools only; returns at once, and a refusal is no failure (DESIGN 5).
     void commit_later(const std::map<TopicPartition, int64_t>& next_offsets);
 
-    // Leaves the group, so that others need not wait for the session timeout. Blocks at most `limit`;
-    // afterwards only destruction is allowed.
+    // Leaves the group, so that others need not wait for the session timeout. Blocks at most
+    // `limit`; afterwards only destruction is allowed.
     void close(std::chrono::milliseconds limit);
 
     // Why nothing comes, as far as the client knows: topics that do not exist, no broker.

@@ -35,7 +35,8 @@ struct OwnedPartition {
     Clock::time_point oldest_at{};  // When the first of them came.
     SequenceWatch sequence;
     bool is_judged = true;    // False for a compacted topic (PROTOCOL 7.4).
-    int64_t end_offset = -1;  // Where the committed log ended when it was read to its end; -1: not there.
+    // Where the committed log ended when it was read to its end; -1: not there.
+    int64_t end_offset = -1;
     Clock::time_point ended_at{};
 
     bool is_at_end() const { return records.empty() && end_offset >= 0; }

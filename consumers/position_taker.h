@@ -12,8 +12,8 @@
 namespace millrace {
 
 // Takes positions (PROTOCOL 7.2) and holds them against the logs they are in. Throws as the session
-// does, kTransient with a reason `kafka_...` when a broker does not answer, and kHalt when a log and
-// its position do not belong together. Not thread-safe.
+// does, kTransient with a reason `kafka_...` when a broker does not answer, and kHalt when a log
+// and its position do not belong together. Not thread-safe.
 class PositionTaker {
   public:
     PositionTaker(const ProjectionOptions& options, rd_kafka_t* client,
@@ -26,8 +26,8 @@ class PositionTaker {
     // Makes this loop the owner, and fills the partition's position. False: the log does not reach
     // it yet, which may be a follower's that has just become leader; look again.
     bool take(OwnedPartition& partition, Positions& positions);
-    // The position's row is locked: its owner may have been stopped in the middle of a send, which no
-    // time-out of PostgreSQL ends (PROTOCOL 7.2a).
+    // The position's row is locked: its owner may have been stopped in the middle of a send, which
+    // no time-out of PostgreSQL ends (PROTOCOL 7.2a).
     void end_owner(const TopicPartition& where, Positions& positions);
     // Throws kHalt `topic_recreated` if they differ.
     static void check_topic(const OwnedPartition& partition, const Uuid& topic_id);

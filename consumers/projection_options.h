@@ -42,14 +42,15 @@ struct ProjectionOptions {
     std::chrono::milliseconds retry_backoff{100};
     std::chrono::milliseconds statement_timeout{30000};
     OnGap on_gap = OnGap::kHalt;
-    // Another took our partition and still we have it: how long until we take it back (PROTOCOL 7.3).
+    // Another took our partition and still we have it: how long until we take it back (PROTOCOL
+    // 7.3).
     std::chrono::milliseconds retake_after{30000};
     std::chrono::milliseconds halt_poll{1000};
 };
 
-// The projection's halt, which stands in the catalog for the whole fleet and over restarts. Its table
-// belongs to another layer, which the composition root joins to this one. Called on the loop's own
-// session, outside a transaction.
+// The projection's halt, which stands in the catalog for the whole fleet and over restarts. Its
+// table belongs to another layer, which the composition root joins to this one. Called on the
+// loop's own session, outside a transaction.
 struct HaltSwitch {
     // The first reason stays.
     std::function<void(pg::Session& session, const std::string& reason)> set;

@@ -16,15 +16,17 @@ namespace millrace {
 //   message  = payload | envelope
 //   payload  = any bytes; the event's facts stand in the headers id, type, tenant, actor
 //   envelope = a JSON object that begins with the bytes {"event_id":" and has exactly the members
-//              event_id, event_type, service_id, tenant_id, timestamp, actor_id, metadata and one of
-//              payload and payload_base64, each once; if the message has a header id, it is equal to
+//              event_id, event_type, service_id, tenant_id, timestamp, actor_id, metadata and one
+// of
+//              payload and payload_base64, each once; if the message has a header id, it is equal
+// to
 //              event_id
 //
-// Whatever is no envelope by this rule is a payload, so each message has one reading: a payload that
-// merely resembles an envelope lacks the id that the relay gave to its own message. A value that is
-// null is a tombstone in both. Messages of other producers, without our headers, are read the same
-// way; what they do not say is empty. Never throws for what a message holds. Keeps simdjson's buffers:
-// one per loop, not thread-safe.
+// Whatever is no envelope by this rule is a payload, so each message has one reading: a payload
+// that merely resembles an envelope lacks the id that the relay gave to its own message. A value
+// that is null is a tombstone in both. Messages of other producers, without our headers, are read
+// the same way; what they do not say is empty. Never throws for what a message holds. Keeps
+// simdjson's buffers: one per loop, not thread-safe.
 class EventParser {
   public:
     // Completes an event that holds what the message has: place, key, timestamp, headers, and its

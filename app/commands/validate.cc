@@ -10,7 +10,8 @@ namespace {
 int validate(const Arguments& /*arguments*/, const Config& config) {
     prepare_verb(config);
     for (const ProjectionFile& file : configured_projections(config)) {
-        for (const std::string& warning : file.warnings) std::cout << "warning: " << warning << "\n";
+        for (const std::string& warning : file.warnings)
+            std::cout << "warning: " << warning << "\n";
         std::cout << file.path << ": ok\n";
     }
     std::cout << (config.file() ? config.file()->string() : "the environment") << ": ok\n";

@@ -1,4 +1,5 @@
-// What PostgreSQL, or our own parsing, refuses in a batch, and what follows (DESIGN 5, PROTOCOL 7.8).
+// What PostgreSQL, or our own parsing, refuses in a batch, and what follows (DESIGN 5, PROTOCOL
+// 7.8).
 
 #include <gtest/gtest.h>
 

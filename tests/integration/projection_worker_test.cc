@@ -58,12 +58,13 @@ TEST(ProjectionWorker, MovesItsPositionOverWhatItDoesNotApply) {
     }));
     running.stop();
     EXPECT_EQ(counted.applied_count(), 0);
-    EXPECT_EQ(
-        running.metric("millrace_projection_events_skipped_total{projection=\"counted\",why=\"type\"}"),
-        1);
     EXPECT_EQ(running.metric(
-                  "millrace_projection_events_skipped_total{projection=\"counted\",why=\"tombstone\"}"),
+                  "millrace_projection_events_skipped_total{projection=\"counted\",why=\"type\"}"),
               1);
+    EXPECT_EQ(
+        running.metric(
+            "millrace_projection_events_skipped_total{projection=\"counted\",why=\"tombstone\"}"),
+        1);
 }
 
 TEST(ProjectionWorker, SeesNothingOfAbortedTransactionsAndPassesTheirMarkers) {
@@ -145,8 +146,9 @@ TEST(ProjectionWorker, ShowsItsProgressToLagTools) {
 
     kafka::Reaper reaper;
     const kafka::Client client(
-        kafka::make_client(RD_KAFKA_CONSUMER,
-                           kafka::make_conf(kafka_options(), {{"group.id", counted.options().group}})),
+        kafka::make_client(
+            RD_KAFKA_CONSUMER,
+            kafka::make_conf(kafka_options(), {{"group.id", counted.options().group}})),
         kafka::Bury{&reaper, nullptr});
     EXPECT_TRUE(eventually(20s, [&] {
         rd_kafka_topic_partition_list_t* list = rd_kafka_topic_partition_list_new(1);

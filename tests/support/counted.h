@@ -59,8 +59,8 @@ class Counted {
 
     int64_t applied_count() const;
     int64_t number(const std::string& sql) const;
-    // Empty if each event was applied exactly once and those of each key in their order; else what is
-    // wrong.
+    // Empty if each event was applied exactly once and those of each key in their order; else what
+    // is wrong.
     std::string fault(int64_t sent_count) const;
 
     Database database;

@@ -29,8 +29,8 @@ class Feed {
     explicit Feed(std::string topic);
 
     void send(const std::vector<FedMessage>& messages);
-    // Events of type Counted whose payload is {"n": ...}, n rising per key; each key has one partition
-    // and each record a millrace-seq that follows.
+    // Events of type Counted whose payload is {"n": ...}, n rising per key; each key has one
+    // partition and each record a millrace-seq that follows.
     void send_counted(int count, int key_count, int partition_count);
     // A transaction whose records no reader sees, though they have offsets.
     void send_aborted(const std::vector<FedMessage>& messages);

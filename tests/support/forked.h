@@ -8,8 +8,8 @@
 
 namespace millrace::test {
 
-// A process that runs one function of the test, for what must be killed or stopped. To be made while
-// the test has no other thread. Killed when destroyed.
+// A process that runs one function of the test, for what must be killed or stopped. To be made
+// while the test has no other thread. Killed when destroyed.
 class Forked {
   public:
     explicit Forked(const std::function<void()>& run);
