@@ -49,7 +49,8 @@ void Keeper::run(std::stop_token stop) {
         try {
             keep(stop);
         } catch (const Failure& failure) {
-            if (failure.kind() == FailureKind::kFatal) throw;
+            // Once running, a role that is locked out is waited for like an outage.
+            if (failure.kind() == FailureKind::kFatal && failure.reason() != "pg_refused") throw;
             shared_.metrics.failure(failure.reason());
             log(LogLevel::kWarn, "keeper", "keeper interrupted",
                 {{"reason", failure.reason()}, {"detail", failure.detail()}});
@@ -72,7 +73,7 @@ void Keeper::keep_round(pg::Session& session) {
     const std::optional<Uuid> instance = shared_.lease.instance();
     // A process that is cut off from Kafka could only take and fail.
     if (!instance || shared_.lease.kafka_silence() > kKafkaFresh) return;
-    for (const FreePublisher& free : Publishers(session).find_free(std::nullopt)) {
+    for (const FreePublisher& free : Publishers(session).find_free(held_)) {
         if (!free.has_lanes) continue;
         if (const auto wait = not_before_.find(free.number);
             wait != not_before_.end() && Clock::now() < wait->second) {
@@ -91,6 +92,7 @@ void Keeper::take_over(pg::Session& session, const FreePublisher& free, const Uu
         return;
     }
     locked_since_.clear();
+    hold(*taken, session);
     const Clock::time_point begin = Clock::now();
     // A producer pair of its own for the dead publisher's ids; it goes when the settle has ended.
     ProducerPair producers(options_.kafka, shared_.installation, shared_.reaper);
@@ -115,9 +117,11 @@ void Keeper::take_over(pg::Session& session, const FreePublisher& free, const Uu
         } else {
             publishers.release(*taken);
         }
+        let_go();
         not_before_[free.number] = Clock::now() + kNotAgain;
         throw;
     }
+    let_go();
     shared_.lease.note_kafka_answer();
     shared_.metrics.takeover("keeper");
     log(LogLevel::kInfo, "keeper", "settled a dead relay's publisher",
@@ -125,6 +129,18 @@ void Keeper::take_over(pg::Session& session, const FreePublisher& free, const Uu
          {"epoch", taken->epoch},
          {"duration_ms",
           std::chrono::duration_cast<milliseconds>(Clock::now() - begin).count()}});
+}
+
+// Remembered until it is settled or released: should this session end before, the next one takes
+// the publisher again, which otherwise stays owned by this living process (PROTOCOL 2.1).
+void Keeper::hold(const PublisherState& taken, const pg::Session& session) {
+    held_ = taken;
+    watch_.set_publisher(taken, session.backend_pid(), session.backend_started());
+}
+
+void Keeper::let_go() {
+    held_.reset();
+    watch_.set_publisher(std::nullopt, 0, 0);
 }
 
 // A client that was stopped while a large result was on its way leaves its backend in ClientWrite,

@@ -25,6 +25,8 @@ class Keeper {
     void keep(std::stop_token stop);
     void keep_round(pg::Session& session);
     void take_over(pg::Session& session, const FreePublisher& free, const Uuid& instance);
+    void hold(const PublisherState& taken, const pg::Session& session);
+    void let_go();
     void free_locked_row(pg::Session& session, const FreePublisher& free);
     void ping_kafka();
     void sample(pg::Session& session);
@@ -32,6 +34,7 @@ class Keeper {
     PublisherOptions options_;
     RelayShared shared_;
     PublisherWatch& watch_;
+    std::optional<PublisherState> held_;  // Taken, and not yet settled or released.
     // When a publisher's row was first seen locked though its owner is dead, by number and epoch.
     std::map<std::pair<int16_t, int64_t>, Clock::time_point> locked_since_;
     std::map<int16_t, Clock::time_point> not_before_;  // Could not be settled: not again for 10 s.

@@ -14,9 +14,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::duration_cast;
 using std::chrono::milliseconds;
-using std::chrono::seconds;
-
-constexpr seconds kHungAfter{60};
 
 constexpr std::string_view kRegister = R"(
     INSERT INTO millrace.relay_members (instance, pid, backend_start, lease_until, kafka_ok_at)
@@ -63,10 +60,10 @@ void Lease::note_kafka_answer() { kafka_answered_at_ns_ = now_ns(); }
 
 void PublisherWatch::note_progress() { progressed_at_ns_ = now_ns(); }
 
-seconds PublisherWatch::silence() const {
+milliseconds PublisherWatch::silence() const {
     const int64_t at = progressed_at_ns_.load();
-    if (at == 0) return seconds(0);
-    return duration_cast<seconds>(std::chrono::nanoseconds(now_ns() - at));
+    if (at == 0) return milliseconds(0);
+    return duration_cast<milliseconds>(std::chrono::nanoseconds(now_ns() - at));
 }
 
 void PublisherWatch::set_publisher(const std::optional<PublisherState>& publisher, int64_t pid,
@@ -106,7 +103,8 @@ void LeaseLoop::run(std::stop_token stop) {
             keep(stop);
             return;
         } catch (const Failure& failure) {
-            if (failure.kind() == FailureKind::kFatal && !lease_.instance()) throw;
+            // The program has connected before: a role that is locked out now is waited for.
+            if (failure.kind() == FailureKind::kFatal && failure.reason() != "pg_refused") throw;
             log(LogLevel::kWarn, "lease", "lease connection lost",
                 {{"reason", failure.reason()}, {"detail", failure.detail()}});
             lease_.set_instance(std::nullopt);
@@ -152,7 +150,7 @@ bool LeaseLoop::renew(pg::Session& session, const Uuid& instance) {
 void LeaseLoop::relieve_hung_publishers(pg::Session& session) {
     for (const PublisherWatch* watch : watches_) {
         const auto held = watch->held();
-        if (!held || watch->silence() < kHungAfter) continue;
+        if (!held || watch->silence() < options_.hung_after) continue;
         const pg::Params which = pg::Params().int2(held->number).int8(held->epoch);
         bool relieved = session.execute(kRelieve, which).affected_count() == 1;
         if (!relieved) {

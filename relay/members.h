@@ -40,7 +40,7 @@ class Lease {
 class PublisherWatch {
   public:
     void note_progress();
-    std::chrono::seconds silence() const;
+    std::chrono::milliseconds silence() const;
     // The publisher the thread runs; none while it has none.
     void set_publisher(const std::optional<PublisherState>& publisher, int64_t pid,
                        int64_t started);
@@ -66,6 +66,7 @@ class PublisherWatch {
 struct LeaseOptions {
     pg::SessionOptions session;
     std::chrono::milliseconds lease{3000};
+    std::chrono::milliseconds hung_after{60000};  // Without progress so long a thread is relieved.
 };
 
 // Keeps the process's row of relay_members through a session of its own, so that neither a claim in

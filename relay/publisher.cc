@@ -306,7 +306,13 @@ void Publisher::store_counters() {
 void Publisher::confirmed(const Claim& claim) {
     is_in_kafka_ = false;
     state_->seq = claim.seq;
+    const int64_t resets_before = floor_.sequence_reset_count();
     floor_.claimed(claim.snapshot, claim.xid, claim.sequence_value, claim.tasks.back().id);
+    if (floor_.sequence_reset_count() > resets_before) {
+        shared_.metrics.sequence_resets.Increment();
+        log(LogLevel::kError, "relay", "the sequence of ids went backwards; the floor was cleared",
+            {{"publisher", state_->number}, {"last_id", claim.tasks.back().id}});
+    }
     counters_.committed();
     task_limit_ = std::min(options_.batch.task_count, task_limit_ * 2);
 
@@ -429,7 +435,10 @@ void Publisher::recover(const Failure& failure, std::stop_token stop) {
     show(failure.reason());
 
     switch (failure.kind()) {
-        case FailureKind::kFatal: throw failure;
+        case FailureKind::kFatal:
+            // Once running, a role that is locked out is waited for like an outage.
+            if (failure.reason() != "pg_refused") throw failure;
+            break;
         case FailureKind::kLost:
             if (failure.reason() == "publisher_changed" && !is_in_kafka_) {
                 try {

@@ -53,7 +53,9 @@ RelayStatus Relay::status() const {
     RelayStatus status;
     for (const auto& watch : watches_) {
         if (const std::string why = watch->waiting(); !why.empty()) status.waiting.push_back(why);
-        status.longest_silence = std::max(status.longest_silence, watch->silence());
+        status.longest_silence =
+            std::max(status.longest_silence,
+                     std::chrono::duration_cast<std::chrono::seconds>(watch->silence()));
     }
     return status;
 }
