@@ -101,7 +101,7 @@ kafka::ClientOptions kafka_options() {
 }
 
 std::string fresh_name(const std::string& stem) {
-    return stem + "." + Uuid::random().text().substr(0, 8);
+    return stem + "-" + Uuid::random().text().substr(0, 8);
 }
 
 void create_topic(const std::string& name, int count,

@@ -15,7 +15,7 @@ namespace millrace::test {
 std::string brokers();
 kafka::ClientOptions kafka_options();
 
-// A name no other test uses.
+// A name no other test uses, fit for a topic and for an installation.
 std::string fresh_name(const std::string& stem);
 
 void create_topic(const std::string& name, int partition_count,
