@@ -15,7 +15,7 @@ using std::chrono::seconds;
 
 constexpr milliseconds kRoundEvery{100};
 constexpr seconds kKafkaFresh{2};
-constexpr seconds kSettleLimit{10};
+constexpr seconds kSettleLimit{8};
 constexpr seconds kNotAgain{10};
 constexpr seconds kLockedLimit{2};
 constexpr seconds kPingEvery{1};

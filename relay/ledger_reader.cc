@@ -18,6 +18,7 @@ using Partitions = std::unique_ptr<rd_kafka_topic_partition_list_t,
 
 // A transaction is a record and a marker, so eight offsets hold the newest few.
 constexpr int64_t kFirstStep = 8;
+constexpr std::chrono::seconds kPingLimit{1};
 
 int milliseconds_left(Clock::time_point deadline) {
     const auto left =
@@ -52,15 +53,15 @@ LedgerReader::LedgerReader(const kafka::ClientOptions& options, std::string topi
 
 std::optional<LedgerRecord> LedgerReader::newest(int16_t publisher,
                                                  std::chrono::milliseconds limit) {
-    const std::lock_guard lock(mutex_);
     const Deadline deadline = Clock::now() + limit;
+    const auto lock = lock_until(deadline);
     const int64_t high_watermark = kafka::Admin(client_.get()).high_watermark(topic_, publisher);
     return newest_of(publisher, high_watermark, deadline);
 }
 
 LedgerReader::Others LedgerReader::others(int16_t except, std::chrono::milliseconds limit) {
-    const std::lock_guard lock(mutex_);
     const Deadline deadline = Clock::now() + limit;
+    const auto lock = lock_until(deadline);
     const auto watermarks =
         kafka::Admin(client_.get()).high_watermarks(topic_, kPublisherCount);
     Others others;
@@ -101,8 +102,8 @@ LedgerReader::Others LedgerReader::others(int16_t except, std::chrono::milliseco
 
 std::vector<LedgerRecord> LedgerReader::after(int16_t publisher, int64_t seq,
                                               std::chrono::milliseconds limit) {
-    const std::lock_guard lock(mutex_);
     const Deadline deadline = Clock::now() + limit;
+    const auto lock = lock_until(deadline);
     const int64_t high_watermark = kafka::Admin(client_.get()).high_watermark(topic_, publisher);
     const Tail tail =
         read(publisher, low_watermark(publisher, deadline), high_watermark, deadline);
@@ -117,8 +118,8 @@ std::vector<LedgerRecord> LedgerReader::after(int16_t publisher, int64_t seq,
 }
 
 std::optional<ClaimRecord> LedgerReader::claim(std::chrono::milliseconds limit) {
-    const std::lock_guard lock(mutex_);
     const Deadline deadline = Clock::now() + limit;
+    const auto lock = lock_until(deadline);
     const int64_t high_watermark = kafka::Admin(client_.get()).high_watermark(topic_, 0);
     // What is committed shows a claim even while a dead publisher's transaction is open in the
     // partition; only that there is none takes the whole partition to prove.
@@ -135,10 +136,16 @@ std::optional<ClaimRecord> LedgerReader::claim(std::chrono::milliseconds limit) 
 }
 
 void LedgerReader::ping() {
-    const std::lock_guard lock(mutex_);
+    const auto lock = lock_until(Clock::now() + kPingLimit);
     kafka::Admin(client_.get()).high_watermark(topic_, 0);
     // Serves the client's log lines; nothing is assigned, so there is no message.
     const Message none(rd_kafka_consumer_poll(client_.get(), 0), &rd_kafka_message_destroy);
+}
+
+std::unique_lock<std::timed_mutex> LedgerReader::lock_until(Deadline deadline) {
+    std::unique_lock lock(mutex_, deadline);
+    if (!lock) throw transient("ledger_unread", "another thread is reading the ledger");
+    return lock;
 }
 
 std::optional<LedgerRecord> LedgerReader::newest_of(int16_t publisher, int64_t high_watermark,

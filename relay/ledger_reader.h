@@ -16,7 +16,7 @@
 namespace millrace {
 
 // The process's one warm consumer of the ledger topic, read_committed, that never joins a group.
-// Thread-safe: a call waits for another thread's, so its blocking bound is twice its own deadline.
+// Thread-safe: a call waits for another thread's, its own limit at most.
 // Throws kTransient when the broker does not answer, kHalt for a record it can't read and
 // `prefix_taken` for a record of another installation.
 class LedgerReader {
@@ -57,6 +57,8 @@ class LedgerReader {
         bool is_complete = false;
     };
 
+    // Waits for another thread's call, no longer than the deadline.
+    std::unique_lock<std::timed_mutex> lock_until(Deadline deadline);
     Tail read(int32_t partition, int64_t from, int64_t high_watermark, Deadline deadline);
     std::optional<LedgerRecord> newest_of(int16_t publisher, int64_t high_watermark,
                                           Deadline deadline);
@@ -64,7 +66,7 @@ class LedgerReader {
     LedgerRecord checked(const std::string& value) const;
     int64_t low_watermark(int32_t partition, Deadline deadline);
 
-    std::mutex mutex_;
+    std::timed_mutex mutex_;
     std::string topic_;
     Uuid installation_;
     kafka::Client client_;

@@ -19,8 +19,7 @@ using std::chrono::seconds;
 constexpr milliseconds kBalanceEvery{100};
 constexpr seconds kSweepEvery{10};
 constexpr seconds kInitLimit{15};
-constexpr seconds kSettleLimit{12};  // Below idle_in_transaction_session_timeout (PROTOCOL 4.2).
-constexpr seconds kLockedLimit{2};   // A dead owner's session may hold the row so long (2.4).
+constexpr seconds kSettleLimit{8};  // Below idle_in_transaction_session_timeout (PROTOCOL 4.2).
 constexpr milliseconds kTakeEvery{100};
 constexpr seconds kNotAgain{10};
 
@@ -125,11 +124,12 @@ bool Publisher::try_take(std::stop_token stop) {
             // Its row is locked. Had its owner died in the middle of a send, no time-out of
             // PostgreSQL would end its backend (PROTOCOL 2.4); ours from before an error is ours to
             // end at once.
-            if (is_mine && publishers_->terminate(free.pid, free.started)) {
+            if (!is_mine) continue;
+            if (publishers_->terminate(free.pid, free.started)) {
                 shared_.metrics.backends_terminated.Increment();
-                return false;
             }
-            continue;
+            // Never on to another number: nobody may take ours while this process lives.
+            return false;
         }
         MILLRACE_CRASH_POINT("relay.after_take");
         state_ = taken;
@@ -250,7 +250,9 @@ size_t Publisher::publish(Claim& claim) {
     produce_all(producer, claim);
     produce_ledger_record(producer, claim);
     MILLRACE_CRASH_POINT("relay.after_ledger");
-    // The rows of the counters are written while the broker takes the records.
+    // The rows of the counters are written while the broker takes the records. It also proves that
+    // our session, and so the lock of the publisher's row, is still there: between the claim and the
+    // Kafka commit nothing else would notice a take-over during a pause.
     store_counters();
     producer.flush();
     MILLRACE_CRASH_POINT("relay.before_kafka_commit");
@@ -408,7 +410,8 @@ void Publisher::sweep() {
 void Publisher::halt_lane(int16_t lane, const std::string& reason, const std::string& detail) {
     pg::Transaction transaction(*session_);
     publishers_->check(*state_);
-    publishers_->halt_lane(lane, reason + ": " + detail);
+    // Moved away while we were paused: whoever has it will meet the same task.
+    if (!publishers_->halt_lane(state_->number, lane, reason + ": " + detail)) return;
     publishers_->bump_version(state_->number);
     transaction.commit();
 
@@ -454,10 +457,15 @@ void Publisher::recover(const Failure& failure, std::stop_token stop) {
             // Nothing of Kafka was begun when a claim met a lock: the publisher stays settled.
             if (failure.sqlstate() == "55P03" && is_settled_ && !is_in_kafka_ &&
                 !session_->is_broken()) {
-                session_->rollback();
-                log(LogLevel::kWarn, "relay", "claim waits for a lock",
-                    {{"holder", outbox_->blocker()}});
-                return;
+                try {
+                    session_->rollback();
+                    log(LogLevel::kWarn, "relay", "claim waits for a lock",
+                        {{"holder", outbox_->blocker()}});
+                    return;
+                } catch (const Failure& again) {
+                    // The session went meanwhile: as for any other failure.
+                    shared_.metrics.failure(again.reason());
+                }
             }
             break;
         case FailureKind::kPoison: note_poison(failure); break;

@@ -105,7 +105,8 @@ constexpr std::string_view kTakeFreeLanes = R"(
                    FOR UPDATE SKIP LOCKED)
     RETURNING lane)";
 constexpr std::string_view kHaltLane =
-    "UPDATE millrace.relay_lanes SET halted = $2, publisher = NULL WHERE lane = $1";
+    "UPDATE millrace.relay_lanes SET halted = $3, publisher = NULL "
+    "WHERE lane = $2 AND publisher = $1";
 
 // The lanes that count, my rank among the publishers that count, and how many these are.
 constexpr std::string_view kShare = R"(
@@ -294,8 +295,10 @@ std::vector<int16_t> Publishers::take_free_lanes(int16_t number, int count) {
     return lanes_in(session_.execute(kTakeFreeLanes, pg::Params().int2(number).int4(count)));
 }
 
-void Publishers::halt_lane(int16_t lane, const std::string& reason) {
-    session_.execute(kHaltLane, pg::Params().int2(lane).text(reason));
+bool Publishers::halt_lane(int16_t number, int16_t lane, const std::string& reason) {
+    return session_
+               .execute(kHaltLane, pg::Params().int2(number).int2(lane).text(reason))
+               .affected_count() == 1;
 }
 
 LaneShare Publishers::share_of(const PublisherState& publisher) {

@@ -92,7 +92,8 @@ class Publishers {
     void free_idle_lanes(int16_t number);
     // Up to `count` lanes that nobody has.
     std::vector<int16_t> take_free_lanes(int16_t number, int count);
-    void halt_lane(int16_t lane, const std::string& reason);
+    // False if the lane is another's by now: only its owner's thread may let it go (PROTOCOL 2.6).
+    bool halt_lane(int16_t number, int16_t lane, const std::string& reason);
 
     // Read-only: what should change for this publisher to have its share.
     LaneShare share_of(const PublisherState& publisher);
