@@ -264,9 +264,14 @@ void Assignment::confirm(OwnedPartition& partition, Positions& positions, Batch*
 }
 
 void Assignment::begin(OwnedPartition& partition, const Position& position) {
-    partition.position = position;
+    // Should the fetch not begin, nothing read before may be applied against the new position:
+    // the partition is taken anew.
+    partition.begin(0);
+    partition.hold = OwnedPartition::Hold::kWanted;
+    partition.take_at = {};
     partition.begin(consumer_.fetch_from(partition.where, position.next_offset,
                                          position.leader_epoch));
+    partition.position = position;
     partition.hold = OwnedPartition::Hold::kHeld;
     last_found_ = nullptr;
 }

@@ -54,6 +54,9 @@ kafka::Properties fixed_properties(const GroupOptions& options) {
 // refresh; the queue's bound keeps a worker that is far behind from filling its memory.
 kafka::ClientOptions with_defaults(kafka::ClientOptions options) {
     options.properties.emplace("fetch.wait.max.ms", "100");
+    // A statement may run for an hour: given away meanwhile, its partition would only be applied by
+    // two workers in turn, each ending the other. A worker that hangs is /livez's to find.
+    options.properties.emplace("max.poll.interval.ms", "86400000");
     options.properties.emplace("fetch.queue.backoff.ms", "2");
     options.properties.emplace("queued.max.messages.kbytes", "16384");
     options.properties.emplace("topic.metadata.refresh.interval.ms", "5000");

@@ -416,7 +416,12 @@ TEST(Settle, StoppedBeforeAnOperatorsResumeHaltsNobody) {
                                 " AND state = 'idle in transaction'") == 1;
     }));
     std::jthread resuming([&] {
-        installed.execute("UPDATE millrace.relay_publishers SET seq = 2 WHERE number = 0");
+        // The table's queue is first come, first served; a row's is not.
+        installed.execute(R"(
+            DO $$ BEGIN
+                LOCK TABLE millrace.relay_publishers IN ACCESS EXCLUSIVE MODE;
+                UPDATE millrace.relay_publishers SET seq = 2 WHERE number = 0;
+            END $$)");
     });
     ASSERT_TRUE(eventually(10s, [&] {
         return installed.number("SELECT count(*) FROM pg_locks WHERE NOT granted") == 1;
