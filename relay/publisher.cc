@@ -251,8 +251,8 @@ size_t Publisher::publish(Claim& claim) {
     produce_ledger_record(producer, claim);
     MILLRACE_CRASH_POINT("relay.after_ledger");
     // The rows of the counters are written while the broker takes the records. It also proves that
-    // our session, and so the lock of the publisher's row, is still there: between the claim and the
-    // Kafka commit nothing else would notice a take-over during a pause.
+    // our session, and so the lock of the publisher's row, is still there: between the claim and
+    // the Kafka commit nothing else would notice a take-over during a pause.
     store_counters();
     producer.flush();
     MILLRACE_CRASH_POINT("relay.before_kafka_commit");
