@@ -7,7 +7,8 @@ namespace millrace {
 namespace {
 
 // Live: the member's lease has not expired and its lease connection's backend is there. Other roles
-// may not see backend_start; hidden means alive (PROTOCOL 2.2).
+// may not see backend_start; hidden means alive (PROTOCOL 2.2). One that is halted because nobody
+// could read its record may be tried again: this may be a later program (PROTOCOL 4.1).
 constexpr std::string_view kFindFree = R"(
     SELECT p.number, p.epoch,
            EXISTS (SELECT FROM millrace.relay_lanes l WHERE l.publisher = p.number),
@@ -15,7 +16,7 @@ constexpr std::string_view kFindFree = R"(
            coalesce(p.started, '2000-01-01 00:00:00+00'::timestamptz)
     FROM millrace.relay_publishers p
     LEFT JOIN millrace.relay_members m ON m.instance = p.owner
-    WHERE p.halted IS NULL
+    WHERE (p.halted IS NULL OR p.halted IN ('ledger_format', 'ledger_corrupt'))
       AND (m.instance IS NULL
            OR m.lease_until < clock_timestamp()
            OR NOT EXISTS (SELECT FROM pg_stat_activity a
@@ -26,10 +27,11 @@ constexpr std::string_view kFindFree = R"(
 
 constexpr std::string_view kTake = R"(
     UPDATE millrace.relay_publishers
-    SET epoch = epoch + 1, owner = $3, pid = $4, running = false,
+    SET epoch = epoch + 1, owner = $3, pid = $4, running = false, halted = NULL,
         started = '2000-01-01 00:00:00+00'::timestamptz + $5::bigint * interval '1 microsecond'
     WHERE number = (SELECT number FROM millrace.relay_publishers
-                    WHERE number = $1 AND epoch = $2 AND halted IS NULL
+                    WHERE number = $1 AND epoch = $2
+                      AND (halted IS NULL OR halted IN ('ledger_format', 'ledger_corrupt'))
                     FOR UPDATE SKIP LOCKED)
     RETURNING epoch, version, seq, generation)";
 

@@ -81,7 +81,7 @@ class Publishers {
     // Owner null where it is still at this epoch; false if it was not.
     bool release(const PublisherState& publisher);
     // Releases a publisher whose newest record `instance` can't read, and halts it if no other
-    // member is there that might (PROTOCOL 4.1).
+    // member is there that might; `find_free` still gives it, to be tried again (PROTOCOL 4.1).
     void leave_unread(const PublisherState& publisher, const std::string& reason,
                       const Uuid& instance);
 

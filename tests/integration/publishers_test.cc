@@ -190,6 +190,16 @@ TEST_F(PublishersTest, ThatAreHaltedAreNotFree) {
     EXPECT_THAT(free_numbers(), Not(Contains(3)));
 }
 
+// PROTOCOL 4.1: this program may be able to read what another could not.
+TEST_F(PublishersTest, ThatAreHaltedForAnUnreadRecordAreFreeToBeTriedAgain) {
+    session_.execute(
+        "UPDATE millrace.relay_publishers SET halted = 'ledger_format' WHERE number = 3");
+
+    EXPECT_TRUE(take(publishers_, judged(3)));
+    EXPECT_TRUE(session_.execute("SELECT halted FROM millrace.relay_publishers WHERE number = 3")
+                    .is_null(0, 0));
+}
+
 // PROTOCOL 2.3.
 TEST_F(PublishersTest, TakeMovesTheEpochAndClearsRunning) {
     session_.execute("UPDATE millrace.relay_publishers SET running = true, epoch = 8, seq = 5, "

@@ -311,8 +311,24 @@ TEST(Settle, HaltsAPublisherWhoseRecordNoMemberCanRead) {
     RunningRelay relay(installed);
     ASSERT_TRUE(eventually(30s, [&] { return installed.pending_count() == 0; }));
 
-    EXPECT_EQ(installed.text("SELECT halted FROM millrace.relay_publishers WHERE number = 0"),
-              "ledger_format");
+    EXPECT_TRUE(eventually(30s, [&] {
+        return installed.text("SELECT halted FROM millrace.relay_publishers WHERE number = 0") ==
+               "ledger_format";
+    }));
+}
+
+// PROTOCOL 4.1: as a later program does that is started once nobody could read on.
+TEST(Settle, EndsTheHaltOfAPublisherWhoseRecordItCanRead) {
+    Installed installed;
+    installed.insert(200, 50);
+    installed.execute("UPDATE millrace.relay_publishers SET halted = 'ledger_format' "
+                      "WHERE number = 4");
+    installed.execute("UPDATE millrace.relay_lanes SET publisher = 4 WHERE lane < 6");
+
+    RunningRelay relay(installed);
+
+    EXPECT_TRUE(eventually(30s, [&] { return installed.pending_count() == 0; }));
+    EXPECT_EQ(installed.number("SELECT count(halted) FROM millrace.relay_publishers"), 0);
 }
 
 // PROTOCOL 4.1, 4.4: in a rolling update the others' records may be newer than this program. It
