@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "relay/publishers.h"
 #include "tests/support/database.h"
@@ -20,13 +21,15 @@ using namespace std::chrono_literals;
 // A process's lease, kept on a thread of its own.
 class KeptLease {
   public:
-    KeptLease(const Database& database, std::chrono::milliseconds duration)
+    KeptLease(const Database& database, std::chrono::milliseconds duration,
+              std::vector<PublisherWatch*> watches = {})
         : loop_({.session = {.url = database.url(),
                              .password = "",
                              .application_name = "millrace lease",
                              .settings = pg::common_settings()},
-                 .lease = duration},
-                lease_, {}),
+                 .lease = duration,
+                 .hung_after = 500ms},
+                lease_, std::move(watches)),
           thread_([this](std::stop_token stop) { loop_.run(std::move(stop)); }) {}
 
     // Waits for the registration.
@@ -134,6 +137,56 @@ TEST_F(MembersTest, WhoseBackendIsGoneIsJudgedDeadAtOnce) {
     EXPECT_TRUE(eventually(2s, is_free));
 }
 
+// PROTOCOL 2.8.
+TEST_F(MembersTest, ThreadWithoutProgressLosesItsPublisher) {
+    PublisherWatch watch;
+    watch.note_progress();
+    KeptLease kept(database_, 300ms, {&watch});
+    session_.execute("UPDATE millrace.relay_publishers SET owner = '" + kept.instance().text() +
+                     "', running = true WHERE number = 3");
+    watch.set_publisher(PublisherState{.number = 3, .epoch = 0, .lanes = {}}, 0, 0);
+
+    EXPECT_TRUE(eventually(10s, [&] {
+        return number("SELECT count(*) FROM millrace.relay_publishers "
+                      "WHERE number = 3 AND owner IS NULL AND NOT running") == 1;
+    }));
+}
+
+// PROTOCOL 2.8: its own session may hold the row, in the middle of whatever it hangs in.
+TEST_F(MembersTest, ThreadWithoutProgressThatHoldsItsRowLosesItsSession) {
+    pg::Session hung = database_.connect();
+    hung.execute("BEGIN");
+    hung.execute("UPDATE millrace.relay_publishers SET owner = gen_random_uuid() WHERE number = 3");
+    hung.execute("SELECT FROM millrace.relay_publishers WHERE number = 3 FOR UPDATE");
+    PublisherWatch watch;
+    watch.note_progress();
+    watch.set_publisher(PublisherState{.number = 3, .epoch = 0, .lanes = {}}, hung.backend_pid(),
+                        hung.backend_started());
+
+    KeptLease kept(database_, 300ms, {&watch});
+
+    EXPECT_TRUE(eventually(10s, [&] {
+        return number("SELECT count(*) FROM pg_stat_activity WHERE pid = " +
+                      std::to_string(hung.backend_pid())) == 0;
+    }));
+}
+
+// PROTOCOL 2.8.
+TEST_F(MembersTest, ThreadThatMakesProgressKeepsItsPublisher) {
+    PublisherWatch watch;
+    watch.note_progress();
+    watch.set_publisher(PublisherState{.number = 3, .epoch = 0, .lanes = {}}, 0, 0);
+    session_.execute("UPDATE millrace.relay_publishers SET running = true WHERE number = 3");
+    KeptLease kept(database_, 100ms, {&watch});
+
+    const bool was_relieved = eventually(1500ms, [&] {
+        watch.note_progress();
+        return number("SELECT count(*) FROM millrace.relay_publishers WHERE running") == 0;
+    });
+
+    EXPECT_FALSE(was_relieved);
+}
+
 TEST_F(MembersTest, RemovesItsRowWhenItStops) {
     KeptLease kept(database_, 500ms);
     const Uuid instance = kept.instance();
@@ -155,7 +208,7 @@ TEST_F(MembersTest, ForgetsProcessesThatDiedLongAgo) {
     EXPECT_EQ(number("SELECT count(*) FROM millrace.relay_members"), 1);
 }
 
-// PROTOCOL 2.7: what others compare with is the database's clock.
+// By the database's clock, which all processes share.
 TEST_F(MembersTest, WritesDownWhenKafkaLastAnswered) {
     KeptLease kept(database_, 200ms);
     kept.instance();

@@ -129,6 +129,24 @@ void delete_topic(const std::string& name) {
     }
 }
 
+void set_topic_config(const std::string& topic, const std::string& name,
+                      const std::string& value) {
+    const Reader client = make_reader();
+    rd_kafka_ConfigResource_t* resource =
+        rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str());
+    rd_kafka_error_t* refused = rd_kafka_ConfigResource_add_incremental_config(
+        resource, name.c_str(), RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET, value.c_str());
+    if (refused != nullptr) throw std::runtime_error(rd_kafka_error_string(refused));
+    rd_kafka_queue_t* queue = rd_kafka_queue_new(client.get());
+    rd_kafka_IncrementalAlterConfigs(client.get(), &resource, 1, nullptr, queue);
+    rd_kafka_event_destroy(rd_kafka_queue_poll(queue, 10000));
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_ConfigResource_destroy(resource);
+    while (kafka::Admin(client.get()).topic_config(topic).at(name) != value) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+}
+
 void add_partitions(const std::string& topic, int count) {
     const Reader client = make_reader();
     std::array<char, 256> error{};

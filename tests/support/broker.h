@@ -21,6 +21,7 @@ std::string fresh_name(const std::string& stem);
 void create_topic(const std::string& name, int partition_count,
                   const std::map<std::string, std::string>& config = {});
 void delete_topic(const std::string& name);
+void set_topic_config(const std::string& topic, const std::string& name, const std::string& value);
 void add_partitions(const std::string& topic, int partition_count);
 // As retention does: the partition begins at `offset` afterwards.
 void delete_records(const std::string& topic, int32_t partition, int64_t offset);
