@@ -124,6 +124,7 @@ TEST(Position, WaitsForPostgresAndGoesOn) {
     EXPECT_TRUE(eventually(10s, [&] { return running.status().waiting.empty(); }));
 }
 
+// PROTOCOL 7.3.
 TEST(Position, ThatAnOperatorMovedIsAdopted) {
     Counted counted(1);
     Feed feed(counted.topic);
@@ -131,7 +132,7 @@ TEST(Position, ThatAnOperatorMovedIsAdopted) {
     feed.send_counted(100, 10, 1);
     ASSERT_TRUE(applies(counted, 100));
 
-    // As a rewind does: the epoch rises, the owner stays (PROTOCOL 7.5).
+    // As a rewind does: the epoch rises, the owner stays.
     counted.database.connect().run_script(
         "BEGIN; UPDATE millrace.positions SET next_offset = 50, epoch = epoch + 1; "
         "DELETE FROM public.applied WHERE off >= 50; DELETE FROM public.totals; "
@@ -144,6 +145,7 @@ TEST(Position, ThatAnOperatorMovedIsAdopted) {
     EXPECT_EQ(running.metric("millrace_projection_positions_lost_total"), 1);
 }
 
+// PROTOCOL 7.2a.
 TEST(Position, ThatAStoppedWorkerLocksIsFreedByEndingItsSession) {
     Counted counted(1);
     ProjectionOptions options = counted.options();
