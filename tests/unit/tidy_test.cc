@@ -127,6 +127,57 @@ Faults folder_name_faults(const Source& source) {
     return {source.path + " stands in a folder whose name says nothing"};
 }
 
+Folders folders_with_a_map() { return {"core", "schema", "relay", "projections", "app"}; }
+
+// Everything between this heading and the next of the same level.
+std::string section_of(const std::string& document, const std::string& heading) {
+    const size_t begin = document.find("\n## " + heading + "\n");
+    if (begin == std::string::npos) return "";
+    return document.substr(begin, document.find("\n## ", begin + 1) - begin);
+}
+
+std::set<std::string> matches(const std::string& text, const std::string& expression) {
+    const std::regex regex(expression);
+    std::set<std::string> found;
+    for (std::sregex_iterator match(text.begin(), text.end(), regex), end; match != end; ++match) {
+        found.insert((*match)[1]);
+    }
+    return found;
+}
+
+// The names in the first column of a table's rows, which stand in backticks.
+std::set<std::string> first_column(const std::string& section) {
+    std::set<std::string> names;
+    for (const std::string& cell : matches(section, "\n\\| ([^|]*) \\|")) {
+        names.merge(matches(cell, "`([^`]+)`"));
+    }
+    return names;
+}
+
+bool is_there(const fs::path& folder, const std::string& name) {
+    return fs::exists(folder / name) || fs::exists(folder / (name + ".h")) ||
+           fs::exists(folder / (name + ".cc"));
+}
+
+// Names in a folder's map that lead nowhere, and files of the folder that it does not name.
+Faults map_faults(const std::string& folder, const std::string& readme) {
+    const std::set<std::string> named = first_column(section_of(readme, "Files"));
+    Faults faults;
+    for (const std::string& name : named) {
+        if (!is_there(kRoot / folder, name)) faults.push_back(folder + " has no " + name);
+    }
+    for (const auto& entry : fs::directory_iterator(kRoot / folder)) {
+        const fs::path& path = entry.path();
+        if (!entry.is_regular_file() || !is_source(path)) continue;
+        if (path.filename() == "CMakeLists.txt") continue;
+        if (named.contains(path.filename().string()) || named.contains(path.stem().string())) {
+            continue;
+        }
+        faults.push_back(folder + "/README.md does not name " + path.filename().string());
+    }
+    return faults;
+}
+
 template <typename Check>
 Faults faults_of_all(Check check) {
     Faults all;
@@ -193,6 +244,31 @@ TEST(Tidy, FindsForbiddenWords) {
 TEST(Tidy, FoldersHaveNamesThatSaySomething) {
     EXPECT_THAT(faults_of_all(folder_name_faults), IsEmpty());
     EXPECT_FALSE(folder_name_faults({"core/utils/a.cc", ""}).empty());
+}
+
+// STYLE 1.
+TEST(Tidy, MapOfEachFolderNamesItsFiles) {
+    Faults faults;
+    for (const std::string& folder : folders_with_a_map()) {
+        const std::string readme = read(kRoot / folder / "README.md");
+        if (readme.empty()) faults.push_back(folder + " has no README.md");
+        if (std::count(readme.begin(), readme.end(), '\n') > 80) {
+            faults.push_back(folder + "/README.md has more than 80 lines");
+        }
+        for (std::string& fault : map_faults(folder, readme)) faults.push_back(std::move(fault));
+    }
+
+    EXPECT_THAT(faults, IsEmpty());
+}
+
+TEST(Tidy, FindsAMapThatNamesAFileThatIsGone) {
+    EXPECT_THAT(map_faults("core", "# core\n\n## Files\n\n| `gone` | a file |\n"),
+                testing::Contains("core has no gone"));
+}
+
+TEST(Tidy, FindsAFileThatTheMapLeavesOut) {
+    EXPECT_THAT(map_faults("core", "# core\n\n## Files\n\n| `uuid` | an id |\n"),
+                testing::Contains("core/README.md does not name failure.cc"));
 }
 
 }  // namespace
