@@ -1,9 +1,12 @@
 #include "schema/event_parser.h"
 
 #include <openssl/evp.h>
+#include <simdjson.h>
 
 #include <algorithm>
 #include <array>
+#include <string>
+#include <vector>
 
 #include "core/uuid.h"
 
@@ -18,6 +21,15 @@ constexpr std::array<std::string_view, 9> kMembers{
 constexpr unsigned kAllButPayload = 0b0'0111'1111;
 constexpr unsigned kPayload = 1U << 7;
 constexpr unsigned kPayloadBase64 = 1U << 8;
+
+struct Envelope {
+    std::string_view event_id;
+    std::string_view event_type;
+    std::optional<std::string_view> tenant;
+    std::optional<std::string_view> actor;
+    std::string_view payload;
+    std::vector<Header> metadata;
+};
 
 [[noreturn]] void refuse() { throw simdjson::simdjson_error(simdjson::INCORRECT_TYPE); }
 
@@ -48,7 +60,38 @@ std::string_view uuid_or_empty(std::string_view text) {
     return Uuid::parse(text) ? text : std::string_view();
 }
 
+void read_metadata(simdjson::ondemand::value member, Envelope& envelope) {
+    for (simdjson::ondemand::field field : member.get_object()) {
+        const std::string_view name = field.unescaped_key();
+        simdjson::ondemand::value value = field.value();
+        const bool is_string = value.type() == simdjson::ondemand::json_type::string;
+        const std::string_view text =
+            is_string ? std::string_view(value.get_string()) : raw_json(value);
+        envelope.metadata.push_back({.name = name, .value = text});
+    }
+}
+
 }  // namespace
+
+// Views it gives point into its buffers, until the next call.
+class EventParser::EnvelopeReader {
+  public:
+    // Nothing if the value is no envelope.
+    std::optional<Envelope> read(std::string_view value);
+
+  private:
+    void read_member(std::string_view name, simdjson::ondemand::value member, Envelope& envelope);
+    std::string_view decode_base64(std::string_view text);
+
+    simdjson::ondemand::parser parser_;
+    std::string padded_;
+    std::string decoded_;
+};
+
+EventParser::EventParser() : envelope_reader_(std::make_unique<EnvelopeReader>()) {}
+EventParser::~EventParser() = default;
+EventParser::EventParser(EventParser&& other) noexcept = default;
+EventParser& EventParser::operator=(EventParser&& other) noexcept = default;
 
 void EventParser::parse(Event& event) {
     event.event_id = {};
@@ -65,7 +108,7 @@ void EventParser::parse(Event& event) {
     }
     if (!event.payload || !event.payload->starts_with(kEnvelopeBegin)) return;
 
-    const std::optional<Envelope> envelope = read_envelope(*event.payload);
+    const std::optional<Envelope> envelope = envelope_reader_->read(*event.payload);
     if (!envelope) return;
     const std::optional<std::string_view> id = find_header(event, "id");
     if (id && *id != envelope->event_id) return;
@@ -79,7 +122,7 @@ void EventParser::parse(Event& event) {
     }
 }
 
-std::optional<EventParser::Envelope> EventParser::read_envelope(std::string_view value) {
+std::optional<Envelope> EventParser::EnvelopeReader::read(std::string_view value) {
     padded_.reserve(value.size() + simdjson::SIMDJSON_PADDING);
     padded_.assign(value);
     Envelope envelope;
@@ -107,8 +150,9 @@ std::optional<EventParser::Envelope> EventParser::read_envelope(std::string_view
     return envelope;
 }
 
-void EventParser::read_member(std::string_view name, simdjson::ondemand::value member,
-                              Envelope& envelope) {
+void EventParser::EnvelopeReader::read_member(std::string_view name,
+                                              simdjson::ondemand::value member,
+                                              Envelope& envelope) {
     if (name == "event_id") {
         envelope.event_id = member.get_string();
     } else if (name == "event_type") {
@@ -129,18 +173,7 @@ void EventParser::read_member(std::string_view name, simdjson::ondemand::value m
     }
 }
 
-void EventParser::read_metadata(simdjson::ondemand::value member, Envelope& envelope) {
-    for (simdjson::ondemand::field field : member.get_object()) {
-        const std::string_view name = field.unescaped_key();
-        simdjson::ondemand::value value = field.value();
-        const bool is_string = value.type() == simdjson::ondemand::json_type::string;
-        const std::string_view text =
-            is_string ? std::string_view(value.get_string()) : raw_json(value);
-        envelope.metadata.push_back({.name = name, .value = text});
-    }
-}
-
-std::string_view EventParser::decode_base64(std::string_view text) {
+std::string_view EventParser::EnvelopeReader::decode_base64(std::string_view text) {
     decoded_.resize(text.size() / 4 * 3);
     const int length = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(decoded_.data()),
                                        reinterpret_cast<const unsigned char*>(text.data()),

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "relay/message.h"
+
 namespace millrace {
 namespace {
 
@@ -27,6 +29,62 @@ std::string envelope(const std::string& payload_member, std::string_view id = kI
            "\",\"event_type\":\"OrderPlaced\",\"service_id\":\"o-1\",\"tenant_id\":null,"
            "\"timestamp\":\"2026-01-02T03:04:05.000006Z\",\"actor_id\":\"a\\u00e4\"," +
            payload_member + ",\"metadata\":{\"color\":\"blue\",\"n\":7}}";
+}
+
+// What the relay makes of a task, as a consumer gets it.
+struct Received {
+    kafka::Record record;
+    Event event;
+
+    Received(MessageWriter& writer, const Task& task) : record(writer.record(task, 0, 7)) {
+        event = message(record.value);
+        event.key = record.key;
+        const char* name = nullptr;
+        const void* value = nullptr;
+        size_t size = 0;
+        for (size_t i = 0; rd_kafka_header_get_all(record.headers, i, &name, &value, &size) ==
+                           RD_KAFKA_RESP_ERR_NO_ERROR;
+             ++i) {
+            const std::string_view text(static_cast<const char*>(value), size);
+            event.headers.push_back({.name = name, .value = text});
+        }
+    }
+    ~Received() { rd_kafka_headers_destroy(record.headers); }
+    Received(const Received&) = delete;
+    Received& operator=(const Received&) = delete;
+};
+
+TEST(EventParser, ReadsTheSameEventFromBothFormatsOfTheRelay) {
+    EventParser parser;
+    Task task;
+    task.event_id = Uuid::parse(kId).value();
+    task.topic = "shop.orders";
+    task.key = "o-1";
+    task.task_type = "Order\"Placed\\";
+    task.tenant_id = "t1";
+    task.headers = "{\"color\": \"blue\", \"id\": \"x\", \"millrace-seq\": \"y\"}";
+    const std::string bytes("\0\xFF\1", 3);
+    for (const std::string& payload : {std::string("{\"a\": [1, {\"b\": \"}\"}]}"),
+                                       std::string(" 7 "), std::string("null"), bytes}) {
+        task.payload = payload;
+        task.payload_is_bytes = payload == bytes;
+        for (const MessageFormat format : {MessageFormat::kPayload, MessageFormat::kEnvelope}) {
+            MessageWriter writer(format, "0123abcd.0.1.");
+            Received received(writer, task);
+
+            parser.parse(received.event);
+
+            const Event& event = received.event;
+            EXPECT_EQ(event.event_id, kId);
+            EXPECT_EQ(event.type, task.task_type);
+            EXPECT_EQ(event.tenant, "t1");
+            EXPECT_EQ(event.actor, std::nullopt);
+            EXPECT_EQ(find_header(event, "color"), "blue");
+            // White space around a value is no part of it inside of an envelope.
+            const bool is_trimmed = format == MessageFormat::kEnvelope && payload == " 7 ";
+            EXPECT_EQ(event.payload, is_trimmed ? "7" : payload);
+        }
+    }
 }
 
 TEST(EventParser, ReadsABarePayloadsFactsFromItsHeaders) {
