@@ -35,6 +35,14 @@ void fill(Event& event, const OwnedPartition& partition, const rd_kafka_message_
     }
 }
 
+// The relay writes it behind the row's own headers, which may hold one of that name.
+std::string_view sequence_header(const Event& event) {
+    for (auto header = event.headers.rbegin(); header != event.headers.rend(); ++header) {
+        if (header->name == "millrace-seq") return header->value.value_or("");
+    }
+    return "";
+}
+
 }  // namespace
 
 std::string Batch::text() const {
@@ -96,7 +104,7 @@ BatchCollector::Taken BatchCollector::take(OwnedPartition& partition,
 // when it is the first of its batch.
 void BatchCollector::judge_sequence(OwnedPartition& partition, bool is_first) {
     if (!partition.is_judged) return;
-    const std::string_view header = find_header(event_, "millrace-seq").value_or("");
+    const std::string_view header = sequence_header(event_);
     if (header.empty()) return;
     const SequenceJump jump = partition.sequence.look(event_.offset, header);
     if (jump == SequenceJump::kNone) {

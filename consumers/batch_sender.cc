@@ -20,6 +20,12 @@ void pass_under_way(pg::Pipeline& pipeline, const char* name) {
 
 }  // namespace
 
+std::string Refusal::text() const {
+    std::string text = statement + ": " + error.text() + " [" + error.sqlstate + "]";
+    if (!error.constraint.empty()) text += ", constraint " + error.constraint;
+    return text;
+}
+
 std::optional<Refusal> send(pg::Session& session, Positions& positions, Handler& handler,
                             const Batch& batch) {
     // BEGIN inside a transaction that was left open only warns, and COMMIT would commit that, too.

@@ -15,6 +15,9 @@ struct Refusal {
     pg::ServerError error;
     std::string statement;    // Which: of the handler's, file and line.
     bool is_of_move = false;  // The compare-and-set's: nothing behind it ran.
+
+    // One line: statement, message, SQLSTATE, constraint.
+    std::string text() const;
 };
 
 // Sends one batch as one transaction in one pipeline: BEGIN, the position's compare-and-set, the

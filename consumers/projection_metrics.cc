@@ -5,9 +5,15 @@ namespace millrace {
 ProjectionMetrics::ProjectionMetrics(Metrics& metrics, const std::string& projection)
     : metrics_(metrics),
       projection_(projection),
-      events_applied(metrics.counter("millrace_projection_events_applied_total",
-                                     "Events applied to the read model.",
-                                     {{"projection", projection}})),
+      events_applied_(metrics.counter("millrace_projection_events_applied_total",
+                                      "Events applied to the read model.",
+                                      {{"projection", projection}})),
+      batch_events_(metrics.counts("millrace_projection_batch_events", "Events in a batch.",
+                                   {{"projection", projection}})),
+      commit_to_applied_seconds_(
+          metrics.seconds("millrace_projection_commit_to_applied_seconds",
+                          "From the insert of a batch's oldest task to the read model's COMMIT.",
+                          {{"projection", projection}})),
       positions_lost(metrics.counter("millrace_projection_positions_lost_total",
                                      "Batches refused because the position had moved.",
                                      {{"projection", projection}})),
@@ -17,18 +23,20 @@ ProjectionMetrics::ProjectionMetrics(Metrics& metrics, const std::string& projec
                           {{"projection", projection}})),
       batch_seconds(metrics.seconds("millrace_projection_batch_seconds",
                                     "One batch, from BEGIN to COMMIT.",
-                                    {{"projection", projection}})),
-      batch_events(metrics.counts("millrace_projection_batch_events", "Events in a batch.",
-                                  {{"projection", projection}})),
-      commit_to_applied_seconds(
-          metrics.seconds("millrace_projection_commit_to_applied_seconds",
-                          "From the insert of a batch's oldest task to the read model's COMMIT.",
-                          {{"projection", projection}})) {}
+                                    {{"projection", projection}})) {}
 
-void ProjectionMetrics::skipped(const std::string& why, size_t count) {
-    if (count == 0) return;
-    add("millrace_projection_events_skipped_total", "Events that only moved the position, by why.",
-        "why", why, static_cast<double>(count));
+void ProjectionMetrics::applied(size_t event_count, std::chrono::milliseconds oldest,
+                                const std::map<std::string, size_t>& skipped) {
+    for (const auto& [why, count] : skipped) {
+        add("millrace_projection_events_skipped_total",
+            "Events that only moved the position, by why.", "why", why,
+            static_cast<double>(count));
+    }
+    if (event_count == 0) return;
+    events_applied_.Increment(static_cast<double>(event_count));
+    batch_events_.Observe(static_cast<double>(event_count));
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    commit_to_applied_seconds_.Observe(std::chrono::duration<double>(now - oldest).count());
 }
 
 void ProjectionMetrics::retry(const std::string& sqlstate) {

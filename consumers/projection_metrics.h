@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <map>
 #include <mutex>
 #include <string>
@@ -16,7 +17,9 @@ class ProjectionMetrics {
   public:
     ProjectionMetrics(Metrics& metrics, const std::string& projection);
 
-    void skipped(const std::string& why, size_t count);
+    // One batch; `oldest`: Kafka's time of its first event.
+    void applied(size_t event_count, std::chrono::milliseconds oldest,
+                 const std::map<std::string, size_t>& skipped);
     void retry(const std::string& sqlstate);
     void sequence_jump(const std::string& kind);
     void failure(const std::string& reason);
@@ -44,14 +47,14 @@ class ProjectionMetrics {
         prometheus::Gauge* seconds;
     };
     std::map<TopicPartition, Lag> lags_;
+    prometheus::Counter& events_applied_;
+    prometheus::Histogram& batch_events_;
+    prometheus::Histogram& commit_to_applied_seconds_;
 
   public:
-    prometheus::Counter& events_applied;
     prometheus::Counter& positions_lost;
     prometheus::Counter& backends_terminated;
     prometheus::Histogram& batch_seconds;
-    prometheus::Histogram& batch_events;
-    prometheus::Histogram& commit_to_applied_seconds;
 };
 
 }  // namespace millrace
