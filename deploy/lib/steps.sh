@@ -25,7 +25,10 @@ step() {
     ) > "$log" 2>&1 < /dev/null
     status=$?
     set -e
-    [[ -z $ticker ]] || stop_ticker "$ticker"
+    if [[ -n $ticker ]]; then
+        stop_ticker "$ticker"
+        printf '\r  %s ...' "$title"
+    fi
     if ((status != 0)); then
         printf ' failed after %d s (%s)\n' $((SECONDS - started)) "$log"
         tail -n 30 "$log" | sed 's/^/    /' >&2
