@@ -1,7 +1,7 @@
-# librdkafka, libpqxx and the Kafka broker.
+# librdkafka and the Kafka broker.
 
-# What Debian 12 has is too old (librdkafka before 2.8 loses idempotence after a disconnect), so
-# both come from the source packages of the release after it.
+# Debian 12's librdkafka is too old (before 2.8 it loses idempotence after a disconnect), so it comes
+# from the source package of the release after it.
 newer_suite=trixie
 
 builds_libraries() {
@@ -13,8 +13,6 @@ install_libraries() {
     build_library librdkafka 2.8.0 \
         -DRDKAFKA_BUILD_STATIC=OFF -DRDKAFKA_BUILD_EXAMPLES=OFF -DRDKAFKA_BUILD_TESTS=OFF \
         -DWITH_SSL=ON -DWITH_SASL=ON -DWITH_ZLIB=ON -DWITH_ZSTD=ON -DENABLE_LZ4_EXT=ON -DWITH_CURL=OFF
-    build_library libpqxx 7.10.0 \
-        -DBUILD_SHARED_LIBS=ON -DSKIP_BUILD_TEST=ON -DBUILD_DOC=OFF -DCMAKE_CXX_STANDARD=20
 }
 
 # build_library SOURCE_PACKAGE VERSION CMAKE_OPTION... installs into build/deps. The stamp, written

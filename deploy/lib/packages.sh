@@ -4,7 +4,7 @@ build_packages=(
     g++ cmake ninja-build ccache mold pkg-config git ca-certificates python3 dpkg-dev
     libssl-dev zlib1g-dev liblz4-dev libzstd-dev libsasl2-dev
     libpq-dev libsimdjson-dev libspdlog-dev libfmt-dev prometheus-cpp-dev libyaml-cpp-dev
-    libcli11-dev libcpp-httplib-dev nlohmann-json3-dev libre2-dev
+    libcli11-dev libcpp-httplib-dev nlohmann-json3-dev
     libgtest-dev libgmock-dev libbenchmark-dev librapidcheck-dev
 )
 server_packages=(postgresql postgresql-client default-jre-headless maven)
@@ -31,9 +31,9 @@ install_missing() {
     fi
 }
 
-# Newer than Debian 12's, see libraries.sh.
+# Must be newer than Debian 12's, see libraries.sh.
 library_packages() {
-    builds_libraries || echo librdkafka-dev libpqxx-dev
+    builds_libraries || echo librdkafka-dev
 }
 
 is_installed() {
