@@ -17,6 +17,7 @@
 #include "app/demo/visibility.h"
 #include "app/installer.h"
 #include "app/options.h"
+#include "core/log.h"
 #include "core/stop.h"
 
 namespace millrace {
@@ -95,7 +96,7 @@ class Demo {
     void drain();
     int conclude();
     void look();
-    void show(const std::string& title);
+    Figures figures(const std::string& title);
     void kill_when_due();
 
     const Config& config_;
@@ -140,6 +141,8 @@ int Demo::run(std::stop_token stop) {
 
 void Demo::prepare() {
     const int replication = replication_of(config_);
+    // One broker, on purpose: the warning about it would be the first that anybody reads.
+    if (replication == 1) set_up_log({.level = "error", .format = "text"});
     topics_.create(kTopic, kPartitionCount, replication);
     std::cout << "database " << database_.name() << " and topic " << kTopic << " made\n";
     Shop::create_tables(session_);
@@ -215,11 +218,14 @@ void Demo::look() {
         title += " of " +
                  std::to_string(std::chrono::duration_cast<seconds>(options_.duration).count());
     }
-    show(title);
+    block_.show(figures(title));
 }
 
-void Demo::show(const std::string& title) {
-    block_.show(title, progress(session_), visibility_.latency(), kills_);
+Figures Demo::figures(const std::string& title) {
+    return {.title = title,
+            .progress = progress(session_),
+            .latency = visibility_.latency(),
+            .kills = kills_};
 }
 
 void Demo::kill_when_due() {
@@ -248,8 +254,7 @@ void Demo::drain() {
 }
 
 int Demo::conclude() {
-    show("millrace demo, the shop is closed");
-    block_.leave();
+    block_.show_last(figures("millrace demo, the shop is closed"));
     const Proof proof = prove(session_);
     std::cout << "\n" << proof.text();
     if (!proof.holds()) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <sstream>
 
@@ -17,22 +18,82 @@ constexpr std::string_view kProgress = R"(
     FROM (SELECT coalesce(sum(events), 0)::bigint AS events, count(*) AS n
           FROM read_models.orders) orders)";
 
-// A number by thousands, at the right of ten columns.
-std::string counted(int64_t number) {
-    std::string text = std::to_string(number);
-    for (size_t i = text.size(); i > 3; i -= 3) text.insert(i - 3, ",");
+// Events a second.
+struct Rates {
+    int64_t committed;
+    int64_t published;
+    int64_t applied;
+};
+
+// At the right of ten columns.
+std::string column(int64_t number) {
+    const std::string text = grouped(number);
     return std::string(10 - std::min<size_t>(10, text.size()), ' ') + text;
 }
 
-std::string milliseconds(double value) {
+std::string duration_text(double milliseconds) {
     std::array<char, 32> text{};
-    std::snprintf(text.data(), text.size(), "%.1f ms", value);
+    if (milliseconds < 1000) {
+        std::snprintf(text.data(), text.size(), "%.1f ms", milliseconds);
+    } else {
+        std::snprintf(text.data(), text.size(), "%.2f s", milliseconds / 1000);
+    }
     return text.data();
 }
 
-int64_t per_second(int64_t now, int64_t before, double seconds) {
-    if (seconds <= 0) return 0;
-    return static_cast<int64_t>(static_cast<double>(now - before) / seconds + 0.5);
+Rates rates_between(const Progress& before, const Progress& now, double seconds) {
+    const auto rate = [&](int64_t count) {
+        return seconds > 0 ? std::llround(static_cast<double>(count) / seconds) : 0;
+    };
+    return {.committed = rate(now.committed - before.committed),
+            .published = rate(now.published() - before.published()),
+            .applied = rate(now.applied - before.applied)};
+}
+
+std::string block_of(const Figures& figures, const std::optional<Rates>& rates) {
+    const Progress& progress = figures.progress;
+    std::ostringstream text;
+    const auto row = [&](const char* name, int64_t count, int64_t Rates::*rate) -> std::ostream& {
+        text << "\n" << name << column(count) << " events";
+        if (rates) text << column(*rates.*rate) << "/s";
+        return text;
+    };
+    text << figures.title;
+    row("  committed ", progress.committed, &Rates::committed);
+    row("  published ", progress.published(), &Rates::published)
+        << "   backlog " << grouped(progress.backlog);
+    row("  applied   ", progress.applied, &Rates::applied);
+    text << "\n  commit to visible   p50 " << duration_text(figures.latency.p50) << "   p99 "
+         << duration_text(figures.latency.p99) << "   of " << grouped(figures.latency.order_count)
+         << " orders\n  read models         orders " << grouped(progress.order_row_count)
+         << " rows   customer_totals " << grouped(progress.customer_row_count) << " rows\n";
+    if (figures.kills) {
+        text << "  kill -9             " << figures.kills->count << " times"
+             << (figures.kills->last.empty() ? "" : ", last: " + figures.kills->last) << "\n";
+    }
+    return text.str();
+}
+
+std::string line_of(const Figures& figures, const std::optional<Rates>& rates) {
+    const Progress& progress = figures.progress;
+    std::ostringstream text;
+    const auto counter = [&](const char* name, int64_t count, int64_t Rates::*rate) {
+        text << name << count;
+        if (rates) text << " (" << *rates.*rate << "/s)";
+    };
+    text << figures.title;
+    counter(": committed ", progress.committed, &Rates::committed);
+    counter(", published ", progress.published(), &Rates::published);
+    counter(", applied ", progress.applied, &Rates::applied);
+    text << ", backlog " << progress.backlog << ", commit to visible p50 "
+         << duration_text(figures.latency.p50) << " p99 " << duration_text(figures.latency.p99)
+         << ", rows " << progress.order_row_count << " + " << progress.customer_row_count;
+    if (figures.kills) {
+        text << ", killed " << figures.kills->count << " times"
+             << (figures.kills->last.empty() ? "" : ", last " + figures.kills->last);
+    }
+    text << "\n";
+    return text.str();
 }
 
 }  // namespace
@@ -46,63 +107,43 @@ Progress progress(pg::Session& session) {
             .customer_row_count = row.integer(0, 4)};
 }
 
-void LiveBlock::show(const std::string& title, const Progress& now, const Latency& latency,
-                     const std::optional<Kills>& kills) {
+std::string grouped(int64_t number) {
+    std::string text = std::to_string(number);
+    for (size_t i = text.size(); i > 3; i -= 3) text.insert(i - 3, 1, ',');
+    return text;
+}
+
+void LiveBlock::show(const Figures& figures) {
     const Clock::time_point at = Clock::now();
-    const double seconds =
-        last_at_ ? std::chrono::duration<double>(at - *last_at_).count() : 0;
+    const double seconds = last_at_ ? std::chrono::duration<double>(at - *last_at_).count() : 0;
+    const Rates rates = rates_between(last_, figures.progress, seconds);
     if (is_terminal_) {
-        draw_block(title, now, latency, kills, seconds);
+        draw_over(block_of(figures, rates));
     } else {
-        draw_line(title, now, latency, kills, seconds);
+        out_ << line_of(figures, rates) << std::flush;
     }
-    out_.flush();
-    last_ = now;
+    last_ = figures.progress;
     last_at_ = at;
 }
 
-void LiveBlock::draw_block(const std::string& title, const Progress& now, const Latency& latency,
-                           const std::optional<Kills>& kills, double seconds) {
-    const auto row = [&](const char* name, int64_t count, int64_t before) {
-        return name + counted(count) + " events" + counted(per_second(count, before, seconds)) +
-               "/s";
-    };
-    std::ostringstream text;
-    text << title << "\n"
-         << row("  committed ", now.committed, last_.committed) << "\n"
-         << row("  published ", now.published(), last_.published()) << "   backlog " << now.backlog
-         << "\n"
-         << row("  applied   ", now.applied, last_.applied) << "\n"
-         << "  commit to visible   p50 " << milliseconds(latency.p50) << "   p99 "
-         << milliseconds(latency.p99) << "   of " << latency.order_count << " orders\n"
-         << "  read models         orders " << now.order_row_count << " rows   customer_totals "
-         << now.customer_row_count << " rows\n";
-    if (kills) {
-        text << "  kill -9             " << kills->count << " times"
-             << (kills->last.empty() ? "" : ", last: " + kills->last) << "\n";
+void LiveBlock::show_last(const Figures& figures) {
+    if (is_terminal_) {
+        draw_over(block_of(figures, std::nullopt));
+    } else {
+        out_ << line_of(figures, std::nullopt) << std::flush;
     }
-    const std::string block = text.str();
-    // Up to the block's first line, and clear from there.
-    if (drawn_line_count_ > 0) out_ << "\x1b[" << drawn_line_count_ << "A\x1b[J";
-    drawn_line_count_ = static_cast<int>(std::count(block.begin(), block.end(), '\n'));
-    out_ << block;
 }
 
-void LiveBlock::draw_line(const std::string& title, const Progress& now, const Latency& latency,
-                          const std::optional<Kills>& kills, double seconds) {
-    out_ << title << ": committed " << now.committed << " ("
-         << per_second(now.committed, last_.committed, seconds) << "/s), published "
-         << now.published() << " (" << per_second(now.published(), last_.published(), seconds)
-         << "/s), applied " << now.applied << " ("
-         << per_second(now.applied, last_.applied, seconds) << "/s), backlog " << now.backlog
-         << ", commit to visible p50 " << milliseconds(latency.p50) << " p99 "
-         << milliseconds(latency.p99) << ", rows " << now.order_row_count << " + "
-         << now.customer_row_count;
-    if (kills) {
-        out_ << ", killed " << kills->count << " times"
-             << (kills->last.empty() ? "" : ", last " + kills->last);
-    }
-    out_ << "\n";
+// Over the block before, line by line, so that nothing flickers. A line that is wider than the
+// terminal is cut: if it wrapped, the next block would begin too low.
+void LiveBlock::draw_over(const std::string& block) {
+    out_ << "\x1b[?7l";
+    if (drawn_line_count_ > 0) out_ << "\x1b[" << drawn_line_count_ << "A";
+    std::istringstream lines(block);
+    std::string line;
+    while (std::getline(lines, line)) out_ << line << "\x1b[K\n";
+    out_ << "\x1b[?7h" << std::flush;
+    drawn_line_count_ = std::count(block.begin(), block.end(), '\n');
 }
 
 }  // namespace millrace

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -19,15 +20,27 @@ struct Progress {
     int64_t order_row_count = 0;
     int64_t customer_row_count = 0;
 
-    int64_t published() const { return committed - backlog; }
+    // The outbox may still hold, for a moment, what is applied already.
+    int64_t published() const { return std::max(committed - backlog, applied); }
     bool is_complete() const { return backlog == 0 && applied == committed; }
 };
 
 Progress progress(pg::Session& session);
 
+// With a comma before each three digits.
+std::string grouped(int64_t number);
+
 struct Kills {
     int64_t count = 0;
     std::string last;  // Whom; empty: nobody yet.
+};
+
+// What is shown at a time.
+struct Figures {
+    std::string title;
+    Progress progress;
+    Latency latency;
+    std::optional<Kills> kills;  // Nothing: nobody is killed in this run.
 };
 
 // What the demo shows while it runs: a block that is redrawn on a terminal, a line for each call
@@ -36,22 +49,19 @@ class LiveBlock {
   public:
     LiveBlock(std::ostream& out, bool is_terminal) : out_(out), is_terminal_(is_terminal) {}
 
-    void show(const std::string& title, const Progress& now, const Latency& latency,
-              const std::optional<Kills>& kills);
-    // What comes next is written below the block.
-    void leave() { drawn_line_count_ = 0; }
+    // With the rates since the last call.
+    void show(const Figures& figures);
+    // The same without rates, once nothing moves any more.
+    void show_last(const Figures& figures);
 
   private:
     using Clock = std::chrono::steady_clock;
 
-    void draw_block(const std::string& title, const Progress& now, const Latency& latency,
-                    const std::optional<Kills>& kills, double seconds);
-    void draw_line(const std::string& title, const Progress& now, const Latency& latency,
-                   const std::optional<Kills>& kills, double seconds);
+    void draw_over(const std::string& block);
 
     std::ostream& out_;
     const bool is_terminal_;
-    int drawn_line_count_ = 0;
+    int64_t drawn_line_count_ = 0;
     Progress last_;
     std::optional<Clock::time_point> last_at_;
 };

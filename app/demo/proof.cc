@@ -1,5 +1,6 @@
 #include "app/demo/proof.h"
 
+#include "app/demo/live_block.h"
 #include "core/failure.h"
 
 namespace millrace {
@@ -70,13 +71,13 @@ Proof prove(pg::Session& session) {
 }
 
 std::string Proof::text() const {
-    const std::string subject = std::to_string(event_count) + " events of " +
-                                std::to_string(order_count) + " orders by " +
-                                std::to_string(customer_count) + " customers";
+    const std::string subject = grouped(event_count) + " events of " + grouped(order_count) +
+                                " orders by " + grouped(customer_count) + " customers";
     if (holds()) {
         return "Proved: " + subject +
-               " were applied exactly once and in order: the read models agree with the shop's own "
-               "tables, order by order and customer by customer.\n";
+               ",\n"
+               "each applied exactly once and in order. The read models agree with the shop's\n"
+               "own tables, order by order and customer by customer.\n";
     }
     std::string text = "Found wrong: after " + subject + " the read models differ from the shop's "
                        "own tables in " + std::to_string(difference_count) + " rows:\n";

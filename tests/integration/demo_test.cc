@@ -49,7 +49,7 @@ TEST_F(DemoProof, HoldsWhenReadModelsAgreeWithTheShop) {
     EXPECT_THAT(proof.differences, IsEmpty());
     EXPECT_EQ(proof.exit_code(), 0);
     EXPECT_EQ(proof.event_count, 6);
-    EXPECT_THAT(proof.text(), HasSubstr("6 events of 3 orders by 2 customers were applied"));
+    EXPECT_THAT(proof.text(), HasSubstr("6 events of 3 orders by 2 customers,\neach applied"));
 }
 
 TEST_F(DemoProof, NamesTheOrderWhoseEventWasAppliedTwice) {
