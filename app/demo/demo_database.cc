@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::string_view kNoRight = "42501";
 
-std::string quoted(std::string_view value) {
+std::string in_quotes(std::string_view value) {
     std::string text = "'";
     for (const char c : value) {
         if (c == '\'' || c == '\\') text += '\\';
@@ -28,10 +28,10 @@ std::string url_of(const std::string& url, const std::string& database) {
     const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> options(
         PQconninfoParse(url.c_str(), nullptr), &PQconninfoFree);
     if (!options) throw misconfigured("config", "postgres.url is no connection string of libpq");
-    std::string text = "dbname=" + quoted(database);
+    std::string text = "dbname=" + in_quotes(database);
     for (const PQconninfoOption* option = options.get(); option->keyword != nullptr; ++option) {
         if (option->val == nullptr || std::string_view(option->keyword) == "dbname") continue;
-        text += std::string(" ") + option->keyword + "=" + quoted(option->val);
+        text += std::string(" ") + option->keyword + "=" + in_quotes(option->val);
     }
     return text;
 }

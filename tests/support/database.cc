@@ -29,7 +29,7 @@ pg::Session open(const std::string& url) {
                         .settings = pg::common_settings()});
 }
 
-std::string quoted(std::string_view value) {
+std::string in_quotes(std::string_view value) {
     std::string text = "'";
     for (const char c : value) {
         if (c == '\'' || c == '\\') text += '\\';
@@ -43,10 +43,10 @@ std::string url_of(const std::string& database) {
     const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> options(
         PQconninfoParse(server_url().c_str(), nullptr), &PQconninfoFree);
     if (!options) throw std::runtime_error("MILLRACE_TEST_PG is not a libpq URL");
-    std::string url = "dbname=" + quoted(database);
+    std::string url = "dbname=" + in_quotes(database);
     for (const PQconninfoOption* option = options.get(); option->keyword != nullptr; ++option) {
         if (option->val == nullptr || std::string_view(option->keyword) == "dbname") continue;
-        url += std::string(" ") + option->keyword + "=" + quoted(option->val);
+        url += std::string(" ") + option->keyword + "=" + in_quotes(option->val);
     }
     return url;
 }

@@ -30,7 +30,7 @@ std::string select_rows() {
            "FROM rows ORDER BY n";
 }
 
-std::string quoted(const std::string& text) { return "'" + text + "'"; }
+std::string in_quotes(const std::string& text) { return "'" + text + "'"; }
 
 }  // namespace
 
@@ -117,12 +117,12 @@ void Writers::insert(pg::Session& session, int shape, const std::string& key, in
             std::string values;
             std::string known;
             for (int i = 1; i <= count; ++i) {
-                const std::string id = quoted(Uuid::random().text());
+                const std::string id = in_quotes(Uuid::random().text());
                 const std::string n = std::to_string(last + i);
-                values += (i > 1 ? ", (" : "(") + id + ", " + quoted(options_.topic) + ", " +
-                          quoted(key) + ", 'Counted', '{\"run\": \"" + options_.run +
+                values += (i > 1 ? ", (" : "(") + id + ", " + in_quotes(options_.topic) + ", " +
+                          in_quotes(key) + ", 'Counted', '{\"run\": \"" + options_.run +
                           "\", \"n\": " + n + "}')";
-                known += (i > 1 ? ", (" : "(") + id + ", " + quoted(key) + ", " + n + ")";
+                known += (i > 1 ? ", (" : "(") + id + ", " + in_quotes(key) + ", " + n + ")";
             }
             session.execute("INSERT INTO millrace.pending_tasks " + std::string(kColumns) +
                             " VALUES " + values);
@@ -144,7 +144,7 @@ void Writers::insert(pg::Session& session, int shape, const std::string& key, in
                 const std::string id = Uuid::random().text();
                 lines += id + "\\t" + options_.topic + "\\t" + key + "\\tCounted\\t{\"run\": \"" +
                          options_.run + "\", \"n\": " + std::to_string(last + i) + "}\\n";
-                known += (i > 1 ? ", ('" : "('") + id + "', " + quoted(key) + ", " +
+                known += (i > 1 ? ", ('" : "('") + id + "', " + in_quotes(key) + ", " +
                          std::to_string(last + i) + ")";
             }
             session.execute("COPY millrace.pending_tasks " + std::string(kColumns) +
