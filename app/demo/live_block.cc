@@ -32,6 +32,7 @@ std::string column(int64_t number) {
 }
 
 std::string duration_text(double milliseconds) {
+    if (milliseconds == 0) return "-";  // None was measured yet.
     std::array<char, 32> text{};
     if (milliseconds < 1000) {
         std::snprintf(text.data(), text.size(), "%.1f ms", milliseconds);
