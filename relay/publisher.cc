@@ -22,6 +22,8 @@ constexpr seconds kInitLimit{15};
 constexpr seconds kSettleLimit{8};  // Below idle_in_transaction_session_timeout (PROTOCOL 4.2).
 constexpr milliseconds kTakeEvery{100};
 constexpr seconds kNotAgain{10};
+constexpr seconds kTopicGrace{5};
+constexpr milliseconds kAskTopicEvery{200};
 
 std::string sequence_prefix(const Installation& installation, const PublisherState& publisher) {
     return installation.short_id() + "." + std::to_string(publisher.number) + "." +
@@ -73,6 +75,10 @@ void Publisher::serve(std::stop_token stop) {
         }
         if (const auto early = last_start_ + options_.linger - now; early > milliseconds(0)) {
             wait_for(stop, std::min<Clock::duration>(early, kBalanceEvery));
+            continue;
+        }
+        if (missing_ && !is_topic_decided()) {
+            wait_for(stop, kAskTopicEvery);
             continue;
         }
         if (step() > 0) {
@@ -133,6 +139,7 @@ bool Publisher::try_take(std::stop_token stop) {
         }
         MILLRACE_CRASH_POINT("relay.after_take");
         state_ = taken;
+        watch_.set_publisher(*state_, session_->backend_pid(), session_->backend_started());
         shared_.metrics.takeover(is_mine ? "own" : free.had_owner ? "dead_owner" : "free");
         log(LogLevel::kInfo, "relay", "publisher taken",
             {{"publisher", taken->number}, {"epoch", taken->epoch}});
@@ -161,6 +168,7 @@ void Publisher::settle() {
     counters_.load(*session_, state_->number, state_->generation);
     writer_.emplace(options_.message_format, sequence_prefix(shared_.installation, *state_));
     partition_counts_.clear();
+    missing_.reset();
     floor_.clear();
     is_settled_ = true;
     next_balance_ = {};
@@ -234,10 +242,8 @@ size_t Publisher::publish(Claim& claim) {
     first_lane_ = claim.tasks.front().lane;
     for (const Task& task : claim.tasks) {
         if (partition_count(task.topic) > 0) continue;
+        missing_ = MissingTopic{std::string(task.topic), task.lane, task.id, Clock::now()};
         session_->rollback();
-        halt_lane(task.lane, "topic_missing",
-                  "task " + std::to_string(task.id) + ": topic '" + std::string(task.topic) +
-                      "' does not exist");
         return 0;
     }
 
@@ -289,10 +295,7 @@ void Publisher::produce_ledger_record(kafka::Producer& producer, const Claim& cl
     for (const Task& task : claim.tasks) {
         record.tasks.push_back({task.lane, task.id, digest_of(task.event_id)});
     }
-    std::sort(record.tasks.begin(), record.tasks.end(),
-              [](const LedgerTask& a, const LedgerTask& b) {
-                  return a.lane != b.lane ? a.lane < b.lane : a.id < b.id;
-              });
+    std::sort(record.tasks.begin(), record.tasks.end());
     const std::string topic = shared_.installation.ledger_topic();
     const std::string key = ledger_key(state_->number);
     const std::string value = encode(record);
@@ -332,6 +335,20 @@ void Publisher::confirmed(const Claim& claim) {
     }
 }
 
+// A topic that was made a moment ago is unknown to brokers that have not heard of it, so one answer
+// is not believed: asked again, with no claim open, for some seconds. True once it is decided.
+bool Publisher::is_topic_decided() {
+    if (partition_count(missing_->topic) == 0 && Clock::now() - missing_->since < kTopicGrace) {
+        return false;
+    }
+    const MissingTopic missing = *std::exchange(missing_, std::nullopt);
+    if (partition_counts_.contains(missing.topic)) return true;
+    halt_lane(missing.lane, "topic_missing",
+              "task " + std::to_string(missing.task_id) + ": topic '" + missing.topic +
+                  "' does not exist");
+    return true;
+}
+
 // 0 if the broker says that there is no such topic.
 int32_t Publisher::partition_count(std::string_view topic) {
     if (const auto known = partition_counts_.find(topic); known != partition_counts_.end()) {
@@ -348,7 +365,7 @@ int32_t Publisher::partition_count(std::string_view topic) {
 
 void Publisher::balance() {
     const LaneShare wanted = publishers_->share_of(*state_);
-    shared_.metrics.lanes_owned.Set(static_cast<double>(state_->lanes.size()));
+    show_lanes(state_->lanes.size());
     if (wanted.is_settled()) return;
     if (!wanted.to_give.empty()) sweep();
 
@@ -482,6 +499,8 @@ void Publisher::recover(const Failure& failure, std::stop_token stop) {
 
 // A refused batch of one task names the culprit; a larger one is cut in half until it does.
 void Publisher::note_poison(const Failure& failure) {
+    // The topic was deleted since it was asked for: the next claim asks, and then it waits a while.
+    if (failure.reason() == "topic_missing") return;
     if (produced_count_ == 1) {
         suspect_ = Suspect{first_lane_, failure.reason(), failure.detail()};
         return;
@@ -499,6 +518,7 @@ void Publisher::leave_unread(const std::string& reason) {
         publishers_->leave_unread(*state_, reason, *instance);
         not_before_[state_->number] = Clock::now() + kNotAgain;
         state_.reset();
+        watch_.clear_publisher();
     } catch (const Failure& again) {
         shared_.metrics.failure(again.reason());
     }
@@ -513,14 +533,17 @@ void Publisher::drop_everything() {
     outbox_.reset();
     publishers_.reset();
     session_.reset();
-    watch_.set_publisher(std::nullopt, 0, 0);
+    show_lanes(0);
 }
 
 void Publisher::show(const std::string& waiting) {
     watch_.set_waiting(waiting);
-    if (!session_) return;
-    watch_.set_publisher(is_settled_ ? state_ : std::nullopt, session_->backend_pid(),
-                         session_->backend_started());
+}
+
+// The publishers of a process share the gauge.
+void Publisher::show_lanes(size_t count) {
+    shared_.metrics.lanes_owned.Increment(static_cast<double>(count) -
+                                          static_cast<double>(std::exchange(shown_lanes_, count)));
 }
 
 }  // namespace millrace
