@@ -1,10 +1,16 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <array>
+#include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <random>
+#include <span>
 
+#include "projections/catalog.h"
+#include "projections/projection_file.h"
 #include "tests/support/admin_client.h"
 #include "tests/support/broker.h"
 #include "tests/support/eventually.h"
@@ -19,151 +25,279 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
 // The one that leaves most in doubt comes more often.
-constexpr std::array kAims{"after_take",         "after_init",        "after_settle",
-                           "after_claim",        "after_begin",       "mid_produce",
-                           "after_ledger",       "before_kafka_commit", "after_kafka_commit",
-                           "after_kafka_commit", "after_kafka_commit", "after_kafka_commit",
-                           "before_pg_commit",   "after_pg_commit",   "mid_lane_move",
-                           "keeper_settled"};
+constexpr std::array<std::string_view, 16> kRelayAims{
+    "relay.after_take",         "relay.after_init",         "relay.after_settle",
+    "relay.after_claim",        "relay.after_begin",        "relay.mid_produce",
+    "relay.after_ledger",       "relay.before_kafka_commit", "relay.after_kafka_commit",
+    "relay.after_kafka_commit", "relay.after_kafka_commit", "relay.after_kafka_commit",
+    "relay.before_pg_commit",   "relay.after_pg_commit",    "relay.mid_lane_move",
+    "relay.keeper_settled"};
+constexpr std::array<std::string_view, 5> kInsideClaim{
+    "relay.after_claim", "relay.after_begin", "relay.mid_produce", "relay.after_ledger",
+    "relay.before_kafka_commit"};
+constexpr std::array<std::string_view, 2> kBetweenCommits{"relay.after_kafka_commit",
+                                                          "relay.before_pg_commit"};
+constexpr std::array<std::string_view, 6> kWorkerAims{
+    "consumer.after_assign", "consumer.after_cas",       "consumer.mid_apply",
+    "consumer.mid_apply",    "consumer.before_commit", "consumer.after_commit"};
+constexpr std::array<std::string_view, 3> kInsideBatch{"consumer.after_cas", "consumer.mid_apply",
+                                                       "consumer.before_commit"};
 
-int wanted_kills() {
+// Of each key: how often it was applied, what it adds up to, and how often it went backwards.
+constexpr std::string_view kProjection = R"(/* millrace projection
+version: 1
+topics: [%TOPIC%]
+columns:
+  n: {type: bigint, path: $.n, required: true}
+*/
+-- table
+CREATE TABLE key_totals (key text PRIMARY KEY, events bigint NOT NULL, total bigint NOT NULL,
+    first_n bigint NOT NULL, last_n bigint NOT NULL, backwards bigint NOT NULL);
+-- apply
+INSERT INTO key_totals AS t
+SELECT _key, count(*), sum(n), (array_agg(n ORDER BY _ord))[1],
+       (array_agg(n ORDER BY _ord DESC))[1], count(*) FILTER (WHERE n <= before)
+FROM (SELECT *, lag(n) OVER (PARTITION BY _key ORDER BY _ord) AS before FROM batch) b
+GROUP BY _key ORDER BY _key
+ON CONFLICT (key) DO UPDATE SET
+    events    = t.events + excluded.events,
+    total     = t.total + excluded.total,
+    last_n    = excluded.last_n,
+    backwards = t.backwards + excluded.backwards + (excluded.first_n <= t.last_n)::int;
+)";
+
+// Keys whose read model is not what their writers committed, by SQL that shares nothing with ours.
+constexpr std::string_view kWrongKeys = R"(
+    SELECT count(*)
+    FROM (SELECT key, count(*) AS events, sum(n) AS total, max(n) AS last_n
+          FROM public.truth GROUP BY key) AS truth
+    FULL JOIN read_models.key_totals AS model USING (key)
+    WHERE (truth.events, truth.total, truth.last_n, 0)
+          IS DISTINCT FROM (model.events, model.total, model.last_n, model.backwards))";
+constexpr std::string_view kMissingCount = R"(
+    SELECT (SELECT count(*) FROM public.truth)
+           - (SELECT coalesce(sum(events), 0)::bigint FROM read_models.key_totals))";
+
+int wanted_faults() {
     const char* text = std::getenv("MILLRACE_KILLS");
     return text != nullptr ? std::atoi(text) : 60;
 }
 
-// A relay under fire: one process after the other in the same place.
+int count_in(const std::string& log, std::string_view text) {
+    int found = 0;
+    for (size_t at = log.find(text); at != std::string::npos; at = log.find(text, at + 1)) ++found;
+    return found;
+}
+
+// What a process under fire does, and by which metrics it is seen to do it.
+struct Role {
+    std::string name;
+    std::string config;
+    std::span<const std::string_view> aims;
+    std::string progress_metric;
+    std::string owned_metric;  // Empty: progress alone shows that it owns something.
+    Clock::duration rest;      // Between two faults, so that the survivors take over meanwhile.
+};
+
+// A process under fire: one after the other in the same place.
 struct Target {
+    const Role* role = nullptr;
     std::optional<Process> process;
     // The crash point this one was started with; empty: it is killed from outside.
     std::string aim;
-    double published = 0;
-    Clock::time_point progressed_at{};  // When it was last seen to own lanes and to have published.
+    double progress = 0;
+    Clock::time_point progressed_at{};  // When it was last seen to own something and to go on.
     Clock::time_point started_at{};
+
+    bool made_progress() const { return Clock::now() - progressed_at < 1s; }
 };
 
 struct Tally {
-    int kills = 0;
-    int stops = 0;
+    int relay_kills = 0;
+    int worker_kills = 0;
+    int relay_stops = 0;
+    int worker_stops = 0;
     int inside_claim = 0;
     int between_commits = 0;
+    int inside_batch = 0;
     int redos = 0;
     int fenced = 0;
+    int lost_positions = 0;
+
+    int faults() const { return relay_kills + worker_kills + relay_stops + worker_stops; }
+    std::string text() const {
+        const auto part = [](const char* what, int count) {
+            return std::string(what) + " " + std::to_string(count);
+        };
+        return part("kills of relays", relay_kills) + part(", of workers", worker_kills) +
+               part("; stops of relays", relay_stops) + part(", of workers", worker_stops) +
+               part("; kills inside a claim", inside_claim) +
+               part(", between the commits", between_commits) +
+               part(", inside a projection batch", inside_batch) + part("; redos", redos) +
+               part(", fenced commits", fenced) + part(", lost positions", lost_positions);
+    }
 };
 
 class KillTest : public testing::Test {
   protected:
+    KillTest() {
+        const std::string folder = write_file("projections", "");
+        std::filesystem::remove(folder);
+        std::filesystem::create_directory(folder);
+        std::string text(kProjection);
+        text.replace(text.find("%TOPIC%"), 7, installed_.topic);
+        const std::string path = folder + "/key_totals.sql";
+        std::ofstream(path) << text;
+        pg::Session session = installed_.database.connect();
+        session.execute("CREATE SCHEMA read_models");
+        install_projection(session, read_projection_file(path), "read_models");
+
+        relay_role_ = {.name = "relay",
+                       .config = write_file("relay.yaml", installed_.config()),
+                       .aims = kRelayAims,
+                       .progress_metric = "millrace_relay_tasks_published_total",
+                       .owned_metric = "millrace_relay_lanes_owned",
+                       .rest = 700ms};
+        worker_role_ = {.name = "worker",
+                        .config = write_file("worker.yaml",
+                                             "postgres: {url: \"" + installed_.database.url() +
+                                                 "\"}\n"
+                                                 "kafka: {brokers: \"" +
+                                                 brokers() +
+                                                 "\"}\n"
+                                                 "relay: {enabled: false}\n"
+                                                 "projections: {folder: \"" +
+                                                 folder +
+                                                 "\", threads: 1, session_timeout: 1s}\n"
+                                                 "admin: {listen: \"127.0.0.1:0\"}\n"
+                                                 "log: {format: text}\n"),
+                        .aims = kWorkerAims,
+                        .progress_metric = "millrace_projection_events_applied_total",
+                        .owned_metric = "",
+                        .rest = 1500ms};
+        targets_[0].role = targets_[1].role = &relay_role_;
+        targets_[2].role = targets_[3].role = &worker_role_;
+    }
+
     void restart(Target& target) {
         if (target.process) count_logs(*target.process);
-        target.aim = random_() % 2 == 0 ? kAims[random_() % kAims.size()] : "";
+        const Role& role = *target.role;
+        target.aim = random_() % 2 == 0 ? role.aims[random_() % role.aims.size()] : "";
         const std::string crash_at =
-            target.aim.empty() ? "" : "relay." + target.aim + ":" +
-                                          std::to_string(1 + random_() % 30);
-        target.process.emplace(
-            Process::Options{.arguments = {"run", "--config", config_},
-                             .environment = {{"MILLRACE_CRASH_AT", crash_at}},
-                             .log_name = "relay"});
-        target.published = 0;
+            target.aim.empty() ? "" : target.aim + ":" + std::to_string(1 + random_() % 30);
+        target.process.emplace(Process::Options{.arguments = {"run", "--config", role.config},
+                                                .environment = {{"MILLRACE_CRASH_AT", crash_at}},
+                                                .log_name = role.name});
+        target.progress = 0;
         target.progressed_at = {};
         target.started_at = Clock::now();
     }
 
-    void look(Target& target) {
+    static void look(Target& target) {
         const AdminClient admin(*target.process);
-        const double published = admin.metric("millrace_relay_tasks_published_total");
-        const double lanes = admin.metric("millrace_relay_lanes_owned");
-        if (lanes > 0 && published > target.published) target.progressed_at = Clock::now();
-        target.published = published;
+        const double progress = admin.metric(target.role->progress_metric);
+        const bool owns = target.role->owned_metric.empty() ||
+                          admin.metric(target.role->owned_metric) > 0;
+        if (owns && progress > target.progress) target.progressed_at = Clock::now();
+        target.progress = progress;
     }
 
-    static bool made_progress(const Target& target) {
-        return Clock::now() - target.progressed_at < 1s;
-    }
-
-    // A kill counts if its victim owned lanes and made progress in the second before.
+    // A kill counts if its victim owned lanes or a partition and made progress in the second
+    // before.
     void count_death(const Target& target) {
-        if (!made_progress(target)) return;
-        ++tally_.kills;
-        if (target.aim.empty()) return;
-        if (target.aim == "after_kafka_commit" || target.aim == "before_pg_commit") {
-            ++tally_.between_commits;
-        }
-        if (target.aim == "after_claim" || target.aim == "after_begin" ||
-            target.aim == "mid_produce" || target.aim == "after_ledger" ||
-            target.aim == "before_kafka_commit") {
-            ++tally_.inside_claim;
-        }
+        if (!target.made_progress()) return;
+        const auto aimed_at = [&target](std::span<const std::string_view> points) {
+            return std::find(points.begin(), points.end(), target.aim) != points.end();
+        };
+        ++(target.role == &relay_role_ ? tally_.relay_kills : tally_.worker_kills);
+        tally_.inside_claim += aimed_at(kInsideClaim) ? 1 : 0;
+        tally_.between_commits += aimed_at(kBetweenCommits) ? 1 : 0;
+        tally_.inside_batch += aimed_at(kInsideBatch) ? 1 : 0;
     }
 
     void count_logs(const Process& process) {
         const std::string log = process.log();
-        const auto count = [&log](const std::string& text) {
-            int found = 0;
-            for (size_t at = log.find(text); at != std::string::npos; at = log.find(text, at + 1)) {
-                ++found;
-            }
-            return found;
-        };
-        tally_.redos += count("redid a transaction that had been published");
-        tally_.fenced += count("reason=kafka_fenced") + count("reason=publisher_lost");
+        tally_.redos += count_in(log, "redid a transaction that had been published");
+        tally_.fenced += count_in(log, "reason=kafka_fenced");
+        tally_.fenced += count_in(log, "reason=publisher_lost");
+        tally_.lost_positions += count_in(log, "position taken by another owner");
     }
 
-    // Past its lease, then on again: it must find out that it was taken from.
+    // Past its lease and its session time-out, then on again: it must find out that it was taken
+    // from.
     void stop_for_a_while(Target& target) {
         target.process->signal(SIGSTOP);
-        ++tally_.stops;
+        ++(target.role == &relay_role_ ? tally_.relay_stops : tally_.worker_stops);
         std::this_thread::sleep_for(2500ms);
         target.process->signal(SIGCONT);
     }
 
-    std::mt19937 random_{std::random_device{}()};
-    Installed installed_{12, 4};
-    std::string config_ = write_file("relay.yaml", installed_.config());
-    Tally tally_;
-};
-
-// PROTOCOL 2, 3, 4 and 6 together: two relays under load, killed and stopped again and again.
-TEST_F(KillTest, TwoRelaysLoseDoubleAndReorderNothing) {
-    const unsigned seed = std::random_device{}();
-    std::cout << "seed " << seed << '\n';
-    random_.seed(seed);
-    Writers writers({.url = installed_.database.url(),
-                     .topic = installed_.topic,
-                     .run = installed_.installation.name});
-    std::array<Target, 2> targets;
-    for (Target& target : targets) restart(target);
-
-    Clock::time_point next_fault = Clock::now() + 2s;
-    const auto deadline = Clock::now() + std::chrono::seconds(10 * wanted_kills() + 60);
-    while (tally_.kills + tally_.stops < wanted_kills() && Clock::now() < deadline) {
-        std::this_thread::sleep_for(50ms);
-        for (Target& target : targets) {
-            if (!target.process->is_running()) {
-                count_death(target);
-                restart(target);
-                next_fault = Clock::now() + 700ms;
+    // One look at all of them, and at most one fault.
+    void strike() {
+        for (Target& target : targets_) {
+            if (target.process->is_running()) {
+                look(target);
                 continue;
             }
-            look(target);
+            count_death(target);
+            restart(target);
+            next_fault_ = Clock::now() + target.role->rest;
         }
-        Target& victim = targets[random_() % 2];
-        if (Clock::now() < next_fault || !made_progress(victim)) continue;
-        if ((tally_.kills + tally_.stops) % 10 == 9) {
+        // Workers join a group that has just lost a member only after its session time-out, so
+        // they are struck less often.
+        Target& victim = targets_[random_() % 3 == 0 ? 2 + random_() % 2 : random_() % 2];
+        if (Clock::now() < next_fault_ || !victim.made_progress()) return;
+        if (tally_.faults() % 10 == 9) {
             stop_for_a_while(victim);
-            next_fault = Clock::now() + 700ms;
-            continue;
+            next_fault_ = Clock::now() + victim.role->rest;
+            return;
         }
         // One that never reached its point is killed after a while.
-        if (!victim.aim.empty() && Clock::now() - victim.started_at < 8s) continue;
-        next_fault = Clock::now() + 700ms;
+        if (!victim.aim.empty() && Clock::now() - victim.started_at < 8s) return;
+        next_fault_ = Clock::now() + victim.role->rest;
         victim.process->signal(SIGKILL);
         victim.process->wait(10);
         victim.aim.clear();
         count_death(victim);
         restart(victim);
     }
+
+    std::mt19937 random_;
+    Installed installed_{12, 4};
+    Role relay_role_;
+    Role worker_role_;
+    std::array<Target, 4> targets_;
+    Clock::time_point next_fault_{};
+    Tally tally_;
+};
+
+// PROTOCOL 2, 3, 4, 6 and 7 together: two relays and two workers under load, killed and stopped
+// again and again.
+TEST_F(KillTest, NothingIsLostDoubledOrReordered) {
+    const unsigned seed = std::random_device{}();
+    std::cout << "seed " << seed << '\n';
+    random_.seed(seed);
+    Writers writers({.url = installed_.database.url(),
+                     .topic = installed_.topic,
+                     .run = installed_.installation.name});
+    for (Target& target : targets_) restart(target);
+
+    next_fault_ = Clock::now() + 2s;
+    const auto begin = Clock::now();
+    const auto deadline = begin + std::chrono::seconds(10 * wanted_faults() + 60);
+    while (tally_.faults() < wanted_faults() && Clock::now() < deadline) {
+        std::this_thread::sleep_for(50ms);
+        strike();
+    }
+    const std::chrono::duration<double> took = Clock::now() - begin;
     writers.stop();
-    ASSERT_TRUE(eventually(60s, [&] { return installed_.pending_count() == 0; }));
-    for (Target& target : targets) {
+    std::cout << writers.committed_count() << " tasks in " << took.count() << " s, "
+              << static_cast<double>(writers.committed_count()) / took.count() << " a second\n";
+
+    EXPECT_TRUE(eventually(60s, [&] { return installed_.pending_count() == 0; }));
+    EXPECT_TRUE(eventually(60s, [&] { return installed_.number(kMissingCount) <= 0; }))
+        << installed_.number(kMissingCount) << " events are not in the read model";
+    for (Target& target : targets_) {
         count_logs(*target.process);
         target.process->signal(SIGKILL);
     }
@@ -171,18 +305,20 @@ TEST_F(KillTest, TwoRelaysLoseDoubleAndReorderNothing) {
     const std::vector<SeenRecord> records = read_topic(installed_.topic);
     installed_.truth = writers.truth();
     const Verdict verdict = installed_.verdict();
-    std::cout << verdict.text() << "\nkills " << tally_.kills << ", stops " << tally_.stops
-              << ", inside a claim " << tally_.inside_claim << ", between the commits "
-              << tally_.between_commits << ", redos " << tally_.redos << ", fenced "
-              << tally_.fenced << '\n';
+    std::cout << verdict.text() << '\n' << tally_.text() << '\n';
     EXPECT_TRUE(verdict.is_clean()) << verdict.text();
-    EXPECT_GE(tally_.kills + tally_.stops, wanted_kills());
     EXPECT_EQ(sequence_breaks(records), std::vector<std::string>{});
-    EXPECT_GT(tally_.stops, 0);
+    EXPECT_EQ(installed_.number(kWrongKeys), 0) << "keys whose read model is wrong";
+    EXPECT_GT(verdict.task_count, 0);
+    EXPECT_GE(tally_.faults(), wanted_faults());
+    EXPECT_GT(tally_.relay_stops + tally_.worker_stops, 0);
+    EXPECT_GT(tally_.worker_kills, 0);
     EXPECT_GT(tally_.inside_claim, 0);
     EXPECT_GT(tally_.between_commits, 0);
+    EXPECT_GT(tally_.inside_batch, 0);
     EXPECT_GT(tally_.redos, 0);
     EXPECT_GT(tally_.fenced, 0);
+    EXPECT_GT(tally_.lost_positions, 0);
 }
 
 }  // namespace
