@@ -31,6 +31,7 @@ std::optional<Refusal> send(pg::Session& session, Positions& positions, Handler&
     // BEGIN inside a transaction that was left open only warns, and COMMIT would commit that, too.
     if (!session.is_idle()) throw transient("pg_session_busy", "a transaction was left open");
 
+    MILLRACE_CRASH_POINT("consumer.before_cas");
     pg::Pipeline pipeline(session);
     pipeline.queue("BEGIN ISOLATION LEVEL READ COMMITTED");
     const size_t move_index = pipeline.queued_count();
