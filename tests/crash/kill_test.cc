@@ -3,18 +3,15 @@
 
 #include <algorithm>
 #include <array>
-#include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <random>
 #include <span>
 
-#include "projections/catalog.h"
-#include "projections/projection_file.h"
 #include "tests/support/admin_client.h"
 #include "tests/support/broker.h"
 #include "tests/support/eventually.h"
 #include "tests/support/installed.h"
+#include "tests/support/key_totals.h"
 #include "tests/support/process.h"
 #include "tests/support/writers.h"
 
@@ -62,41 +59,6 @@ constexpr std::array<Aim, 6> kWorkerAims{{{"consumer.after_assign", 1, 2},
                                           {"consumer.after_commit", 10, 30}}};
 constexpr std::array<std::string_view, 3> kInsideBatch{"consumer.after_cas", "consumer.mid_apply",
                                                        "consumer.before_commit"};
-
-// Of each key: how often it was applied, what it adds up to, and how often it went backwards.
-constexpr std::string_view kProjection = R"(/* millrace projection
-version: 1
-topics: [%TOPIC%]
-columns:
-  n: {type: bigint, path: $.n, required: true}
-*/
--- table
-CREATE TABLE key_totals (key text PRIMARY KEY, events bigint NOT NULL, total bigint NOT NULL,
-    first_n bigint NOT NULL, last_n bigint NOT NULL, backwards bigint NOT NULL);
--- apply
-INSERT INTO key_totals AS t
-SELECT _key, count(*), sum(n), (array_agg(n ORDER BY _ord))[1],
-       (array_agg(n ORDER BY _ord DESC))[1], count(*) FILTER (WHERE n <= before)
-FROM (SELECT *, lag(n) OVER (PARTITION BY _key ORDER BY _ord) AS before FROM batch) b
-GROUP BY _key ORDER BY _key
-ON CONFLICT (key) DO UPDATE SET
-    events    = t.events + excluded.events,
-    total     = t.total + excluded.total,
-    last_n    = excluded.last_n,
-    backwards = t.backwards + excluded.backwards + (excluded.first_n <= t.last_n)::int;
-)";
-
-// Keys whose read model is not what their writers committed, by SQL that shares nothing with ours.
-constexpr std::string_view kWrongKeys = R"(
-    SELECT count(*)
-    FROM (SELECT key, count(*) AS events, sum(n) AS total, max(n) AS last_n
-          FROM public.truth GROUP BY key) AS truth
-    FULL JOIN read_models.key_totals AS model USING (key)
-    WHERE (truth.events, truth.total, truth.last_n, 0)
-          IS DISTINCT FROM (model.events, model.total, model.last_n, model.backwards))";
-constexpr std::string_view kMissingCount = R"(
-    SELECT (SELECT count(*) FROM public.truth)
-           - (SELECT coalesce(sum(events), 0)::bigint FROM read_models.key_totals))";
 
 int wanted_faults() {
     const char* text = std::getenv("MILLRACE_KILLS");
@@ -170,17 +132,6 @@ struct Tally {
 class KillTest : public testing::Test {
   protected:
     KillTest() {
-        const std::string folder = write_file("projections", "");
-        std::filesystem::remove(folder);
-        std::filesystem::create_directory(folder);
-        std::string text(kProjection);
-        text.replace(text.find("%TOPIC%"), 7, installed_.topic);
-        const std::string path = folder + "/key_totals.sql";
-        std::ofstream(path) << text;
-        pg::Session session = installed_.database.connect();
-        session.execute("CREATE SCHEMA read_models");
-        install_projection(session, read_projection_file(path), "read_models");
-
         relay_role_ = {.name = "relay",
                        .config = write_file("relay.yaml", installed_.config()),
                        .aims = kRelayAims,
@@ -189,18 +140,7 @@ class KillTest : public testing::Test {
                        .owned_metric = "millrace_relay_lanes_owned",
                        .rest = 700ms};
         worker_role_ = {.name = "worker",
-                        .config = write_file("worker.yaml",
-                                             "postgres: {url: \"" + installed_.database.url() +
-                                                 "\"}\n"
-                                                 "kafka: {brokers: \"" +
-                                                 brokers() +
-                                                 "\"}\n"
-                                                 "relay: {enabled: false}\n"
-                                                 "projections: {folder: \"" +
-                                                 folder +
-                                                 "\", threads: 1, session_timeout: 1s}\n"
-                                                 "admin: {listen: \"127.0.0.1:0\"}\n"
-                                                 "log: {format: text}\n"),
+                        .config = write_file("worker.yaml", key_totals_.config()),
                         .aims = kWorkerAims,
                         .stop_aim = {"consumer.before_cas", 10, 30},
                         .progress_metric = "millrace_projection_events_applied_total",
@@ -217,7 +157,7 @@ class KillTest : public testing::Test {
         std::string crash_at;
         target.aim = {};
         if (random_() % 2 == 0) {
-            const bool is_stop = random_() % 5 == 0;
+            const bool is_stop = random_() % 4 == 0;
             const Aim& aim = is_stop ? role.stop_aim : role.aims[random_() % role.aims.size()];
             target.aim = aim.point;
             crash_at = std::string(aim.point) + ":" +
@@ -320,6 +260,7 @@ class KillTest : public testing::Test {
 
     std::mt19937 random_;
     Installed installed_{12, 4};
+    KeyTotals key_totals_{installed_};
     Role relay_role_;
     Role worker_role_;
     std::array<Target, 4> targets_;
@@ -353,8 +294,8 @@ TEST_F(KillTest, NothingIsLostDoubledOrReordered) {
               << static_cast<double>(writers.committed_count()) / took.count() << " a second\n";
 
     EXPECT_TRUE(eventually(60s, [&] { return installed_.pending_count() == 0; }));
-    EXPECT_TRUE(eventually(60s, [&] { return installed_.number(kMissingCount) <= 0; }))
-        << installed_.number(kMissingCount) << " events are not in the read model";
+    EXPECT_TRUE(eventually(60s, [&] { return key_totals_.missing_count() <= 0; }))
+        << key_totals_.missing_count() << " events are not in the read model";
     tally_ = tally_by_now();
     for (const Target& target : targets_) target.process->signal(SIGKILL);
 
@@ -364,7 +305,7 @@ TEST_F(KillTest, NothingIsLostDoubledOrReordered) {
     std::cout << verdict.text() << '\n' << tally_.text() << '\n';
     EXPECT_TRUE(verdict.is_clean()) << verdict.text();
     EXPECT_EQ(sequence_breaks(records), std::vector<std::string>{});
-    EXPECT_EQ(installed_.number(kWrongKeys), 0) << "keys whose read model is wrong";
+    EXPECT_EQ(key_totals_.wrong_count(), 0) << "keys whose read model is wrong";
     EXPECT_GT(verdict.task_count, 0);
     EXPECT_GE(tally_.faults(), wanted_faults());
     EXPECT_TRUE(tally_.is_complete()) << tally_.text();
