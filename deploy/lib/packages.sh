@@ -8,10 +8,17 @@ build_packages=(
     libgtest-dev libgmock-dev libbenchmark-dev librapidcheck-dev
 )
 server_packages=(postgresql postgresql-client default-jre-headless maven)
+# The README's snippets are run in the languages of these clients; the JRE compiles, too.
+snippet_packages=(python3-psycopg libpostgresql-jdbc-java)
 
 install_packages() {
+    install_missing "${build_packages[@]}" "${server_packages[@]}" "${snippet_packages[@]}" \
+        $(library_packages)
+}
+
+install_missing() {
     local package missing=()
-    for package in "${build_packages[@]}" "${server_packages[@]}" $(library_packages); do
+    for package in "$@"; do
         is_installed "$package" || missing+=("$package")
     done
     ((${#missing[@]} == 0)) && return

@@ -52,17 +52,28 @@ kafka_address() {
 
 # Runs ctest on fresh servers and ends with its status. Prints nothing after it.
 run_tests() {
+    run_on_fresh_servers test ctest --preset release "$@"
+}
+
+# The same with the tests of the README's snippets, in all its languages.
+run_snippets() {
+    export MILLRACE_SNIPPETS=$clients GOPATH=$clients/gopath GOCACHE=$clients/gocache
+    run_on_fresh_servers snippets "$build/release/tests/integration_tests" \
+        '--gtest_filter=*Snippets*:DeletedTask*'
+}
+
+run_on_fresh_servers() {
     local status=0
-    begin_run test
+    begin_run "$1"
+    shift
     start_servers "$run"
     unlock_checkout
     mkdir "$run/tmp"
-    # A signal must reach `wait`, so ctest is in the background, where SIGINT would be ignored by all
-    # that it starts.
+    # A signal must reach `wait`, so the command is in the background, where SIGINT would be ignored
+    # by all that it starts.
     (
         . "$run/env"
-        TMPDIR=$run/tmp exec env --default-signal=INT,QUIT setpriv --pdeathsig TERM \
-            ctest --preset release "$@"
+        TMPDIR=$run/tmp exec env --default-signal=INT,QUIT setpriv --pdeathsig TERM "$@"
     ) &
     wait $! || status=$?
     ((status != 0)) || passed=yes

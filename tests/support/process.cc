@@ -40,7 +40,7 @@ std::string read_file(const std::string& path) {
 }  // namespace
 
 Process::Process(const Options& options) : log_path_(temporary_path(options.log_name)) {
-    std::vector<char*> arguments{const_cast<char*>(MILLRACE_BINARY)};
+    std::vector<char*> arguments{const_cast<char*>(options.program.c_str())};
     for (const std::string& argument : options.arguments) {
         arguments.push_back(const_cast<char*>(argument.c_str()));
     }
@@ -59,7 +59,7 @@ Process::Process(const Options& options) : log_path_(temporary_path(options.log_
     for (const auto& [name, value] : options.environment) {
         setenv(name.c_str(), value.c_str(), 1);
     }
-    execv(MILLRACE_BINARY, arguments.data());
+    execvp(options.program.c_str(), arguments.data());
     _exit(127);
 }
 
@@ -122,9 +122,13 @@ std::optional<int> Process::reap(bool block) {
 
 Finished run_program(const std::vector<std::string>& arguments,
                      const std::map<std::string, std::string>& environment) {
-    Process process({.arguments = arguments, .environment = environment, .log_name = "run"});
+    return run_process({.arguments = arguments, .environment = environment, .log_name = "run"});
+}
+
+Finished run_process(const Process::Options& options) {
+    Process process(options);
     const std::optional<int> code = process.wait(120);
-    if (!code) throw std::runtime_error("millrace did not end: " + process.log());
+    if (!code) throw std::runtime_error(options.program + " did not end: " + process.log());
     return {*code, process.log()};
 }
 

@@ -14,6 +14,7 @@ namespace millrace::test {
 class Process {
   public:
     struct Options {
+        std::string program = MILLRACE_BINARY;  // Found in PATH if it has no slash.
         std::vector<std::string> arguments;
         std::map<std::string, std::string> environment;  // Beside the test's own.
         std::string log_name = "millrace";
@@ -54,6 +55,8 @@ struct Finished {
 };
 Finished run_program(const std::vector<std::string>& arguments,
                      const std::map<std::string, std::string>& environment = {});
+// The same with any program; exit code 127 if there is none of that name.
+Finished run_process(const Process::Options& options);
 
 // A file in the test run's temporary folder.
 std::string write_file(const std::string& stem, const std::string& text);
