@@ -160,11 +160,11 @@ void Demo::start_children() {
     for (int i = 1; i <= count; ++i) {
         const std::string number = std::to_string(i);
         children_.add({.name = "relay " + number,
-                       .config = folder_.relay_config(),
+                       .arguments = {"run", "--config", folder_.relay_config().string()},
                        .log = folder_.path() / ("relay-" + number + ".log"),
                        .environment = environment});
         children_.add({.name = "worker " + number,
-                       .config = folder_.worker_config(),
+                       .arguments = {"run", "--config", folder_.worker_config().string()},
                        .log = folder_.path() / ("worker-" + number + ".log"),
                        .environment = environment});
     }
