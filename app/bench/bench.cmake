@@ -8,6 +8,7 @@ target_sources(millrace_app PRIVATE
     bench/percentiles.cc
     bench/preload.cc
     bench/process_times.cc
+    bench/projection.cc
     bench/report.cc
     bench/task_text.cc
     bench/task_writers.cc

@@ -13,6 +13,7 @@
 #include "app/lifetime.h"
 #include "app/options.h"
 #include "bench/load/cases.h"
+#include "bench/load/textbook_consumer.h"
 #include "bench/load/textbook_relay.h"
 #include "core/failure.h"
 #include "core/log.h"
@@ -114,6 +115,15 @@ int run_as_textbook_relay(char** argv) {
     return 0;
 }
 
+int run_as_textbook_consumer(char** argv) {
+    TextbookConsumerOptions options;
+    options.session.url = argv[2];
+    options.kafka.brokers = argv[3];
+    options.topic = argv[4];
+    run_textbook_consumer(options);
+    return 0;
+}
+
 void read(CLI::App& root, Options& options) {
     std::vector<std::string> names;
     std::string list;
@@ -143,6 +153,9 @@ void read(CLI::App& root, Options& options) {
 int main(int argc, char** argv) {
     if (argc == 6 && std::string_view(argv[1]) == "textbook-relay") {
         return run_as_textbook_relay(argv);
+    }
+    if (argc == 5 && std::string_view(argv[1]) == "textbook-consumer") {
+        return run_as_textbook_consumer(argv);
     }
     CLI::App root("Measures the pipeline under load, with textbook baselines beside it.");
     Options options;
@@ -174,6 +187,8 @@ const std::vector<Case>& all_cases() {
     static const std::vector<Case> cases{
         {"drain", "a full outbox, by 1, 2 and 3 publishers and by the textbook relay", run_drain},
         {"latency", "commit to visible for a read_committed reader", run_latency},
+        {"projection", "Kafka to read model, beside the textbook consumer", run_projection},
+        {"takeover", "kill -9, SIGTERM, SIGSTOP of a relay and of a worker", run_takeover},
     };
     return cases;
 }
