@@ -148,10 +148,10 @@ bool LeaseLoop::renew(pg::Session& session, const Uuid& instance) {
     const milliseconds silence = lease_.kafka_silence();
     const int64_t silence_ms = silence == milliseconds::max() ? -1 : silence.count();
     return session
-               .execute(kRenew, pg::Params()
-                                    .uuid(instance)
-                                    .int8(options_.lease.count())
-                                    .int8(silence_ms))
+               .execute_repeated(kRenew, pg::Params()
+                                             .uuid(instance)
+                                             .int8(options_.lease.count())
+                                             .int8(silence_ms))
                .affected_count() == 1;
 }
 
@@ -173,7 +173,7 @@ void LeaseLoop::relieve_hung_publishers(pg::Session& session) {
 
 void LeaseLoop::relieve_stray_publishers(pg::Session& session, const Uuid& instance) {
     const auto strays_before = std::exchange(strays_, {});
-    const pg::Result owned = session.execute(kOwned, pg::Params().uuid(instance));
+    const pg::Result owned = session.execute_repeated(kOwned, pg::Params().uuid(instance));
     for (int i = 0; i < owned.row_count(); ++i) {
         const std::pair which(static_cast<int16_t>(owned.integer(i, 0)), owned.integer(i, 1));
         const bool is_run = std::any_of(watches_.begin(), watches_.end(), [&](const auto* watch) {

@@ -171,6 +171,7 @@ void Publisher::settle() {
     missing_.reset();
     floor_.clear();
     is_settled_ = true;
+    has_more_ = false;
     next_balance_ = {};
     log(LogLevel::kInfo, "relay", "publisher settled",
         {{"publisher", state_->number},
@@ -212,10 +213,13 @@ void Publisher::hand_over() {
 
 size_t Publisher::step() {
     if (state_->lanes.empty()) return 0;
-    const Probe probe = outbox_->probe(state_->lanes, floor_);
-    if (!probe.found) {
-        floor_.found_nothing(probe.snapshot);
-        return 0;
+    // A claim that was cut short says itself that there is more.
+    if (!std::exchange(has_more_, false)) {
+        const Probe probe = outbox_->probe(state_->lanes, floor_);
+        if (!probe.found) {
+            floor_.found_nothing(probe.snapshot);
+            return 0;
+        }
     }
     last_start_ = Clock::now();
     Claim claim = outbox_->claim(
@@ -259,7 +263,7 @@ size_t Publisher::publish(Claim& claim) {
     // The rows of the counters are written while the broker takes the records. It also proves that
     // our session, and so the lock of the publisher's row, is still there: between the claim and
     // the Kafka commit nothing else would notice a take-over during a pause.
-    store_counters();
+    counters_.store(*session_);
     producer.flush();
     MILLRACE_CRASH_POINT("relay.before_kafka_commit");
     producer.commit();
@@ -302,12 +306,6 @@ void Publisher::produce_ledger_record(kafka::Producer& producer, const Claim& cl
     producer.produce({.topic = topic, .partition = state_->number, .key = key, .value = value});
 }
 
-void Publisher::store_counters() {
-    pg::Pipeline pipeline(*session_);
-    counters_.queue_store(pipeline);
-    pipeline.finish().value();
-}
-
 void Publisher::confirmed(const Claim& claim) {
     is_in_kafka_ = false;
     state_->seq = claim.seq;
@@ -319,6 +317,7 @@ void Publisher::confirmed(const Claim& claim) {
             {{"publisher", state_->number}, {"last_id", claim.tasks.back().id}});
     }
     counters_.committed();
+    has_more_ = claim.tasks.size() == static_cast<size_t>(task_limit_);
     task_limit_ = std::min(options_.batch.task_count, task_limit_ * 2);
 
     shared_.metrics.transaction("committed");

@@ -69,7 +69,6 @@ class Publisher {
     size_t publish(Claim& claim);
     void produce_all(kafka::Producer& producer, const Claim& claim);
     void produce_ledger_record(kafka::Producer& producer, const Claim& claim);
-    void store_counters();
     void confirmed(const Claim& claim);
     bool is_topic_decided();
     int32_t partition_count(std::string_view topic);
@@ -122,6 +121,7 @@ class Publisher {
     };
     std::optional<MissingTopic> missing_;  // A topic that the broker says does not exist.
     size_t shown_lanes_ = 0;
+    bool has_more_ = false;               // The last claim was cut at its number of tasks.
     size_t produced_count_ = 0;  // Of the transaction in progress.
     int16_t first_lane_ = 0;
     std::map<int16_t, Clock::time_point> not_before_;  // Its record can't be read: not for 10 s.

@@ -145,6 +145,18 @@ Result Session::execute_prepared(const std::string& name, const Params& params) 
     return read_single();
 }
 
+Result Session::execute_repeated(std::string_view sql, const Params& params) {
+    return execute_prepared(prepared(sql, params), params);
+}
+
+const std::string& Session::prepared(std::string_view sql, const Params& params) {
+    const auto known = prepared_.find(sql);
+    if (known != prepared_.end()) return known->second;
+    const std::string name = "repeated_" + std::to_string(prepared_.size() + 1);
+    prepare(name, sql, params.wire().types);
+    return prepared_.emplace(sql, name).first->second;
+}
+
 void Session::run_script(const std::string& sql) {
     if (PQsendQuery(connection_.get(), sql.c_str()) == 0) throw_broken();
     const auto limit = deadline();

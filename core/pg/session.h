@@ -3,6 +3,7 @@
 #include <libpq-fe.h>
 
 #include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -44,6 +45,10 @@ class Session {
     void prepare(const std::string& name, std::string_view sql,
                  const std::vector<unsigned>& types = {});
     Result execute_prepared(const std::string& name, const Params& params = {});
+    // For a statement that is run again and again: parsed and planned by its first call only.
+    Result execute_repeated(std::string_view sql, const Params& params = {});
+    // The name of such a statement for a pipeline; to be asked before the pipeline begins.
+    const std::string& prepared(std::string_view sql, const Params& params);
     // Several statements in one string, in one implicit transaction unless they say otherwise.
     void run_script(const std::string& sql);
     // COMMIT whose answer must be the tag COMMIT (PROTOCOL 3.6). Any other outcome is kUnknown.
@@ -74,6 +79,7 @@ class Session {
     SessionOptions options_;
     std::unique_ptr<PGconn, decltype(&PQfinish)> connection_;
     int64_t backend_started_ = 0;
+    std::map<std::string, std::string, std::less<>> prepared_;  // Names by statement.
 };
 
 // The answers to a pipeline. `error` is the first one; later statements were not run because of it.
