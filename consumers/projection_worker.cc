@@ -84,6 +84,8 @@ void ProjectionWorker::step() {
     join();
     assignment_->take_due(*positions_, batch_ ? &*batch_ : nullptr, stop_);
     apply_next();
+    // A halt has left the group.
+    if (!assignment_) return;
     upkeep();
     if (Clock::now() >= not_before_) patience_.forget_old();
 }

@@ -250,6 +250,29 @@ TEST(BatchRefused, ForAConstraintHaltsTheFleetAndNamesIt) {
     EXPECT_EQ(first.metric("millrace_projection_halted"), 0);
 }
 
+// The loop's upkeep is due when the refusal comes, and the loop has left its group.
+TEST(BatchRefused, AfterASecondHaltsAndLivesOn) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    counted.database.connect().run_script(R"(
+        CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_sleep(1.2);
+            RAISE 'refused' USING ERRCODE = '23514';
+        END $$;
+        CREATE TRIGGER refuse AFTER INSERT ON public.applied
+        FOR EACH STATEMENT EXECUTE FUNCTION public.refuse())");
+    feed.send_counted(20, 2, 1);
+    RunningProjection running(counted);
+
+    ASSERT_TRUE(halts(counted));
+    counted.database.connect().execute("DROP TRIGGER refuse ON public.applied");
+    counted.resume();
+
+    ASSERT_TRUE(applies(counted, 20));
+    EXPECT_EQ(counted.fault(20), "");
+}
+
 TEST(BatchRefused, AtItsCommitHaltsWithTheConstraint) {
     Counted counted(1);
     Feed feed(counted.topic);
