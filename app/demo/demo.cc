@@ -149,9 +149,9 @@ void Demo::prepare() {
     // Its own file alone: what overrides the user's must not override the demo's.
     const Config own = Config::load(folder_.worker_config().string(), {});
     topics_.adopt("millrace." + database_.name() + ".ledger");
-    for (const std::string& line : install(own, {}, reaper_)) {
-        std::cout << "migrate up: " << line << "\n";
-    }
+    const Installing made = install(own, {}, reaper_);
+    for (const std::string& line : made.done) std::cout << "migrate up: " << line << "\n";
+    if (!made.refused.empty()) throw made.refused.front();
 }
 
 void Demo::start_children() {

@@ -34,7 +34,8 @@ TEST(CommandLine, EveryVerbHasHelpWithAnExample) {
     const std::vector<std::vector<std::string>> verbs{
         {"run"},           {"migrate", "up"},   {"migrate", "status"}, {"validate"},
         {"config", "show"}, {"lanes", "list"},  {"lanes", "pause"},    {"lanes", "unpause"},
-        {"lanes", "resume"}, {"ledger", "status"}, {"ledger", "resume"}, {"outbox", "status"}};
+        {"lanes", "resume"}, {"ledger", "status"}, {"ledger", "resume"}, {"outbox", "status"},
+        {"projection", "list"}, {"projection", "resume"}};
     for (std::vector<std::string> verb : verbs) {
         verb.push_back("--help");
 
@@ -107,6 +108,22 @@ TEST(CommandLine, AServerThatIsDownEndsWith69) {
 
     EXPECT_EQ(finished.exit_code, kExitServerDown);
     EXPECT_THAT(finished.output, HasSubstr("pg_unreachable"));
+}
+
+TEST(CommandLine, NamesOfProjectionsThatAreNotThereAreMistakes) {
+    const Finished finished = run_program(
+        {"validate", "--config", config("projections: {only: [orders]}\n")});
+
+    EXPECT_EQ(finished.exit_code, kExitConfiguration);
+    EXPECT_THAT(finished.output, HasSubstr("projections.only: there is no projection 'orders'"));
+}
+
+TEST(CommandLine, AFolderOfProjectionsThatIsNamedMustBeThere) {
+    const Finished finished = run_program(
+        {"validate", "--config", config("projections: {folder: nowhere}\n")});
+
+    EXPECT_EQ(finished.exit_code, kExitConfiguration);
+    EXPECT_THAT(finished.output, HasSubstr("projection_folder"));
 }
 
 TEST(CommandLine, ConfigShowHidesSecretsAndNamesOrigins) {
