@@ -1,5 +1,6 @@
-// The worker as it ships dies at each point of a batch, and who goes on applies each event once
-// (PROTOCOL 7.1). The read model is held against a fold of the test's own over the topic.
+// The worker as it ships dies at each point of a batch, or stops in the middle of one, and who goes
+// on applies each event once (PROTOCOL 7.1, 7.2a). The read model is held against a fold of the
+// test's own over the topic.
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -45,9 +46,9 @@ Fold fold_of(const std::string& topic) {
     return fold;
 }
 
-class ProjectionCrash : public testing::TestWithParam<std::tuple<std::string, int>> {
+class ShippedWorker : public testing::Test {
   protected:
-    ProjectionCrash() {
+    ShippedWorker() {
         fs::create_directories(folder_ / "projections");
         std::string text = installed_.config();
         const auto replace = [&text](const std::string& from, const std::string& to) {
@@ -65,6 +66,7 @@ class ProjectionCrash : public testing::TestWithParam<std::tuple<std::string, in
                "topics: [" + installed_.topic + "]\n"
                "columns:\n"
                "  n: {type: bigint, path: $.n}\n"
+               "  filler: {type: text, path: $.filler}\n"
                "*/\n"
                "-- table\n"
                "CREATE TABLE folded (key text PRIMARY KEY, events bigint, sum bigint,\n"
@@ -77,7 +79,13 @@ class ProjectionCrash : public testing::TestWithParam<std::tuple<std::string, in
                "-- apply\n"
                "UPDATE folded AS t SET last = l.n FROM batch_last AS l WHERE l._key = t.key\n";
     }
-    ~ProjectionCrash() override { fs::remove_all(folder_); }
+    ~ShippedWorker() override { fs::remove_all(folder_); }
+
+    void migrate() const {
+        const Finished up =
+            run_program({"migrate", "up", "--config", (folder_ / "millrace.yaml").string()});
+        ASSERT_EQ(up.exit_code, 0) << up.output;
+    }
 
     Process run(const std::string& crash_at) const {
         return Process({.arguments = {"run", "--config", (folder_ / "millrace.yaml").string()},
@@ -109,11 +117,12 @@ class ProjectionCrash : public testing::TestWithParam<std::tuple<std::string, in
     fs::path folder_ = fs::path(testing::TempDir()) / Uuid::random().text();
 };
 
+class ProjectionCrash : public ShippedWorker,
+                        public testing::WithParamInterface<std::tuple<std::string, int>> {};
+
 TEST_P(ProjectionCrash, LeavesEachEventAppliedOnce) {
     const auto& [point, nth] = GetParam();
-    const Finished up = run_program(
-        {"migrate", "up", "--config", (folder_ / "millrace.yaml").string()});
-    ASSERT_EQ(up.exit_code, 0) << up.output;
+    migrate();
     Feed feed(installed_.topic);
     feed.send_counted(kEventCount, 80, kPartitionCount);
 
@@ -133,6 +142,72 @@ TEST_P(ProjectionCrash, LeavesEachEventAppliedOnce) {
     successor.signal(SIGTERM);
     EXPECT_EQ(successor.wait(20), 0) << successor.log();
 
+    EXPECT_EQ(read_model(), fold_of(installed_.topic));
+}
+
+// A batch that has its position's lock, and whose rest the server waits for.
+enum class Send { kNone, kUnderWay, kWaitsForRest };
+
+Send look_at_send(pg::Session& session) {
+    const pg::Result row = session.execute(
+        "SELECT a.wait_event IS NOT DISTINCT FROM 'ClientRead' FROM pg_locks l "
+        "JOIN pg_stat_activity a USING (pid) "
+        "WHERE l.relation = 'millrace.positions'::regclass AND l.mode = 'RowExclusiveLock' "
+        "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())");
+    if (row.row_count() == 0) return Send::kNone;
+    return row.boolean(0, 0) ? Send::kWaitsForRest : Send::kUnderWay;
+}
+
+// True if the worker now stands still in the middle of a batch of 2 MB.
+bool stops_in_a_batch(const Process& worker, Feed& feed, pg::Session& session) {
+    std::vector<FedMessage> large;
+    for (int i = 0; i < 20; ++i) {
+        large.push_back(feed.counted("k0", 0));
+        large.back().value->insert(1, "\"filler\": \"" + std::string(100'000, 'x') + "\", ");
+    }
+    feed.send(large);
+    const auto limit = std::chrono::steady_clock::now() + 20s;
+    while (look_at_send(session) == Send::kNone) {
+        if (std::chrono::steady_clock::now() > limit) return false;
+    }
+    worker.signal(SIGSTOP);
+    // What it had sent is read by now, or is read soon.
+    Send last = Send::kUnderWay;
+    eventually(20s, [&] {
+        last = look_at_send(session);
+        return last != Send::kUnderWay;
+    });
+    if (last == Send::kWaitsForRest) return true;
+    worker.signal(SIGCONT);
+    return false;
+}
+
+// PROTOCOL 7.2a: no time-out of PostgreSQL ends the batch of a client that stands still.
+TEST_F(ShippedWorker, StoppedInABatchLosesItsPartitionsToOthers) {
+    migrate();
+    Feed feed(installed_.topic);
+    feed.send_counted(80, 80, kPartitionCount);
+    Process stopped = run("");
+    ASSERT_TRUE(applies(80)) << stopped.log();
+    pg::Session session = installed_.database.connect();
+    bool stands = false;
+    for (int i = 0; i < 50 && !stands; ++i) {
+        stands = stops_in_a_batch(stopped, feed, session);
+        if (!stands) {
+            ASSERT_TRUE(applies(feed.sent_count())) << stopped.log();
+        }
+    }
+    ASSERT_TRUE(stands) << "never met in the middle of a batch";
+
+    Process successor = run("");
+    feed.send_counted(80, 80, kPartitionCount);
+    ASSERT_TRUE(applies(feed.sent_count())) << successor.log();
+    EXPECT_TRUE(successor.has_logged("session of the earlier owner ended")) << successor.log();
+
+    stopped.signal(SIGCONT);
+    feed.send_counted(800, 80, kPartitionCount);
+    ASSERT_TRUE(applies(feed.sent_count())) << successor.log();
+    EXPECT_TRUE(stopped.is_running()) << stopped.log();
     EXPECT_EQ(read_model(), fold_of(installed_.topic));
 }
 
