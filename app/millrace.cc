@@ -67,6 +67,7 @@ void build(CLI::App& root, Choice& choice) {
     add_projection(root, choice);
     add_lanes(root, choice);
     add_ledger(root, choice);
+    add_bench(root, choice);
     add_config(root, choice);
 }
 

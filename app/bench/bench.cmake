@@ -1,5 +1,6 @@
 # The bench, as part of millrace_app: what it measures, and the ground that it measures on.
 target_sources(millrace_app PRIVATE
+    bench/bench.cc
     bench/drain.cc
     bench/ground.cc
     bench/latency.cc

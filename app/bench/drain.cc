@@ -121,9 +121,9 @@ BenchRow row_of(const std::string& measure, const DrainResult& result, int64_t t
     return {.measure = measure,
             .figures = {{"tasks/s", rounded(result.rate, 0)},
                         {"seconds", rounded(result.seconds, 2)},
-                        {"PostgreSQL us/task", rounded(result.cpu.postgres * per_task, 2)},
+                        {"PostgreSQL us/task", cpu_cell(result.cpu.postgres * per_task, 2)},
                         {"worker us/task", rounded(result.cpu.worker * per_task, 2)},
-                        {"broker us/task", rounded(result.cpu.broker * per_task, 2)},
+                        {"broker us/task", cpu_cell(result.cpu.broker * per_task, 2)},
                         {"transactions/s", rounded(result.transactions_per_second, 0)},
                         {"worker MiB", rounded(result.resident_mebibytes, 0)}}};
 }

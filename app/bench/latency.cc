@@ -198,7 +198,8 @@ class RowWatch {
 }  // namespace
 
 LatencyResult measure_latency(const BenchGround& ground, const LatencyOptions& options) {
-    Workspace workspace(ground.config, {.projections = {}, .program = ground.program});
+    Workspace workspace(ground.config,
+                        {.projections = options.projections, .program = ground.program});
     Sightings sightings(numbers_of(options).all);
     MeasuredWorker worker(workspace.start_worker("relay", options.values));
     TopicReader reader(
@@ -209,6 +210,7 @@ LatencyResult measure_latency(const BenchGround& ground, const LatencyOptions& o
         });
     worker.await_start();
     pg::Session session(workspace.session_options());
+    if (options.before) options.before(worker, CpuWatch(ground, session));
     LatencyResult result = run_writers(
         ground, options, writer_options(workspace, options), sightings, worker,
         CpuWatch(ground, session), [](const TaskWriters&) {},
@@ -252,8 +254,8 @@ BenchRow row_of(const std::string& measure, const LatencyResult& result) {
                         {"max ms", rounded(result.milliseconds.max, 1)},
                         {"tasks/s", rounded(result.achieved_per_second, 0)},
                         {"transactions/s", rounded(result.transactions_per_second, 0)},
-                        {"broker us/task", rounded(result.cpu.broker * per_task, 1)},
-                        {"PostgreSQL us/task", rounded(result.cpu.postgres * per_task, 1)},
+                        {"broker us/task", cpu_cell(result.cpu.broker * per_task, 1)},
+                        {"PostgreSQL us/task", cpu_cell(result.cpu.postgres * per_task, 1)},
                         {"worker us/task", rounded(result.cpu.worker * per_task, 1)},
                         {"writers' delay ms", rounded(result.writer_delay_ms, 1)}}};
 }

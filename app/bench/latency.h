@@ -1,7 +1,9 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "app/bench/ground.h"
 #include "app/bench/percentiles.h"
@@ -14,6 +16,9 @@ struct LatencyOptions {
     int tasks_per_transaction = 1;
     std::chrono::seconds duration{10};
     Workspace::Values values{};  // Of the worker.
+    std::vector<std::string> projections{};
+    // Called once the worker serves, before anything is written.
+    std::function<void(MeasuredWorker&, const CpuWatch&)> before{};
 };
 
 struct LatencyResult {

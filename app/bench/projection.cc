@@ -109,9 +109,9 @@ BenchRow row_of(const std::string& measure, const ProjectionResult& result, int6
     return {.measure = measure,
             .figures = {{"events/s", rounded(result.rate, 0)},
                         {"seconds", rounded(result.seconds, 2)},
-                        {"PostgreSQL us/event", rounded(result.cpu.postgres * per_event, 2)},
+                        {"PostgreSQL us/event", cpu_cell(result.cpu.postgres * per_event, 2)},
                         {"worker us/event", rounded(result.cpu.worker * per_event, 2)},
-                        {"broker us/event", rounded(result.cpu.broker * per_event, 2)},
+                        {"broker us/event", cpu_cell(result.cpu.broker * per_event, 2)},
                         {"worker MiB", rounded(result.resident_mebibytes, 0)}}};
 }
 

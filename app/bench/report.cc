@@ -34,6 +34,10 @@ nlohmann::ordered_json rounded(double value, int digits) {
     return result;
 }
 
+nlohmann::ordered_json cpu_cell(double microseconds, int digits) {
+    return microseconds > 0 ? rounded(microseconds, digits) : nullptr;
+}
+
 nlohmann::ordered_json json_of(const BenchRow& row) {
     nlohmann::ordered_json json{{"measure", row.measure}};
     for (const auto& [name, value] : row.figures) json[name] = value;

@@ -20,8 +20,8 @@ class TaskWriters {
   public:
     using Clock = std::chrono::steady_clock;
     struct Options {
-        pg::SessionOptions session;
-        std::string topic;
+        pg::SessionOptions session{};
+        std::string topic{};
         int64_t key_count = 100'000;
         double tasks_per_second = 1000;
         int tasks_per_transaction = 1;

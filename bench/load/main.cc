@@ -188,7 +188,10 @@ const std::vector<Case>& all_cases() {
         {"drain", "a full outbox, by 1, 2 and 3 publishers and by the textbook relay", run_drain},
         {"latency", "commit to visible for a read_committed reader", run_latency},
         {"projection", "Kafka to read model, beside the textbook consumer", run_projection},
+        {"chain", "insert to read model: latency, and 60,000/s sustained", run_chain},
+        {"idle", "no traffic, then a lone task every 0.5 s", run_idle},
         {"takeover", "kill -9, SIGTERM, SIGSTOP of a relay and of a worker", run_takeover},
+        {"held", "behind a held snapshot, and behind an open writer", run_held},
     };
     return cases;
 }

@@ -32,6 +32,7 @@ TEST(CommandLine, HelpShowsTheVerbsBySection) {
 
 TEST(CommandLine, EveryVerbHasHelpWithAnExample) {
     const std::vector<std::vector<std::string>> verbs{
+        {"bench"},
         {"run"},           {"migrate", "up"},   {"migrate", "status"}, {"validate"},
         {"config", "show"}, {"lanes", "list"},  {"lanes", "pause"},    {"lanes", "unpause"},
         {"lanes", "resume"}, {"ledger", "status"}, {"ledger", "resume"}, {"outbox", "status"},
