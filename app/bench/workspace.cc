@@ -64,29 +64,30 @@ std::string with_topic(std::string text, const std::string& topic) {
 
 }  // namespace
 
+BenchFolder::BenchFolder() : path_(make_folder()) {}
+
+BenchFolder::~BenchFolder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+}
+
 Workspace::Workspace(const Config& config, const Options& options)
     : config_(config),
       options_(options),
       kafka_(millrace::kafka_options(config)),
       replication_(replication_of(config)),
-      folder_(make_folder()),
       database_(millrace::session_options(config), "bench"),
       topics_(kafka_, reaper_),
       topic_(database_.name() + ".orders") {
     topics_.create(topic_, options_.partition_count, replication_);
-    fs::create_directory(folder_ / "projections");
+    fs::create_directory(folder_.path() / "projections");
     int number = 0;
     for (const std::string& text : options_.projections) {
-        write_file(folder_ / "projections" / ("bench_" + std::to_string(++number) + ".sql"),
+        write_file(folder_.path() / "projections" / ("bench_" + std::to_string(++number) + ".sql"),
                    with_topic(text, topic_));
     }
     topics_.adopt("millrace." + database_.name() + ".ledger");
     install(Config::load(write_config("install", {}).string(), {}), {}, reaper_);
-}
-
-Workspace::~Workspace() {
-    std::error_code ignored;
-    if (!is_folder_kept_) fs::remove_all(folder_, ignored);
 }
 
 Child Workspace::start_worker(const std::string& name, const Values& values) {
@@ -96,7 +97,7 @@ Child Workspace::start_worker(const std::string& name, const Values& values) {
 Child Workspace::start_program(const std::string& name, const std::vector<std::string>& arguments) {
     return Child({.name = name,
                   .arguments = arguments,
-                  .log = folder_ / (name + ".log"),
+                  .log = folder_.path() / (name + ".log"),
                   .environment = environment_of_children(read_environment()),
                   .program = options_.program});
 }
@@ -124,7 +125,7 @@ fs::path Workspace::write_config(const std::string& name, const Values& values) 
         all["kafka"]["properties"][property] = value;
     }
     for (const auto& [key, value] : values) set_value(all, key, value);
-    const fs::path path = folder_ / (name + ".yaml");
+    const fs::path path = folder_.path() / (name + ".yaml");
     write_file(path, all.dump(2) + "\n");
     return path;
 }

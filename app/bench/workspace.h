@@ -16,6 +16,20 @@
 
 namespace millrace {
 
+// A temporary folder that only its owner may read, removed in the end. Throws kFatal `demo_folder`.
+class BenchFolder {
+  public:
+    BenchFolder();
+    ~BenchFolder();
+    BenchFolder(const BenchFolder&) = delete;
+    BenchFolder& operator=(const BenchFolder&) = delete;
+
+    const std::filesystem::path& path() const { return path_; }
+
+  private:
+    std::filesystem::path path_;
+};
+
 // What one measurement needs on the configured servers, all its own: a database with an
 // installation in it, a topic, a folder of configurations and logs. Gone when it is destroyed.
 class Workspace {
@@ -30,7 +44,6 @@ class Workspace {
 
     // Throws kFatal `missing_right`, `demo_folder`, and what install() does.
     Workspace(const Config& config, const Options& options);
-    ~Workspace();
     Workspace(const Workspace&) = delete;
     Workspace& operator=(const Workspace&) = delete;
 
@@ -45,10 +58,7 @@ class Workspace {
     kafka::ClientOptions kafka_options() const { return kafka_; }
     const std::string& topic() const { return topic_; }
     int partition_count() const { return options_.partition_count; }
-    const std::filesystem::path& folder() const { return folder_; }
     kafka::Reaper& reaper() { return reaper_; }
-    // The logs stay.
-    void keep_folder() { is_folder_kept_ = true; }
 
   private:
     std::filesystem::path write_config(const std::string& name, const Values& values) const;
@@ -58,8 +68,7 @@ class Workspace {
     const kafka::ClientOptions kafka_;
     const int replication_;
     kafka::Reaper reaper_;
-    std::filesystem::path folder_;
-    bool is_folder_kept_ = false;
+    BenchFolder folder_;
     DemoDatabase database_;
     DemoTopics topics_;
     std::string topic_;
