@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "app/bench/bench.h"
 #include "app/config.h"
 #include "app/demo/demo.h"
 #include "app/installer.h"
@@ -29,6 +30,7 @@ struct Arguments {
     int task_count_max = 100'000;     // Of `outbox status`.
     std::string projection;           // Of `projection resume`.
     DemoOptions demo;
+    BenchOptions bench;
 
     bool as_json() const { return output == "json"; }
 };
@@ -72,6 +74,7 @@ void add_output(CLI::App& verb, Choice& choice);
 CLI::Option* add_reason(CLI::App& verb, Choice& choice);
 
 // Each adds a word with its verbs; one file each in commands/.
+void add_bench(CLI::App& root, Choice& choice);
 void add_demo(CLI::App& root, Choice& choice);
 void add_run(CLI::App& root, Choice& choice);
 void add_migrate(CLI::App& root, Choice& choice);

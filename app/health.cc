@@ -58,9 +58,8 @@ Readiness Health::readiness() const {
         readiness.reasons.insert(readiness.reasons.end(), halted_.begin(), halted_.end());
     }
     for (const LoopStatus& status : look()) {
-        for (const std::string& why : status.waiting) {
-            readiness.reasons.push_back("a publisher of this process waits: " + why);
-        }
+        readiness.reasons.insert(readiness.reasons.end(), status.reasons.begin(),
+                                 status.reasons.end());
     }
     return readiness;
 }

@@ -14,7 +14,7 @@ enum class Server { kPostgres, kKafka };
 
 // What a look at the threads of a component shows.
 struct LoopStatus {
-    std::vector<std::string> waiting;  // Why some of them do no work.
+    std::vector<std::string> reasons;  // Why some of them do no work, as sentences.
     std::chrono::seconds longest_silence{0};
 };
 

@@ -144,32 +144,32 @@ Installation ensure_installation(pg::Session& session, const Config& config,
 
 }  // namespace
 
-std::vector<std::string> install(const Config& config, const InstallOptions& options,
-                                 kafka::Reaper& reaper) {
+Installing install(const Config& config, const InstallOptions& options, kafka::Reaper& reaper) {
     // First of all: without Kafka the installation could not be finished.
     const std::string cluster_id = kafka_cluster_id(config, reaper);
     pg::SessionOptions session_settings = session_options(config);
     session_settings.call_timeout = std::chrono::minutes(10);
     pg::Session session(session_settings);
 
-    std::vector<std::string> done;
+    Installing all;
     pg::Transaction transaction(session);
     check_rights(session);
     for (const AppliedMigration& migration :
          migrate(session, options.lane_count.value_or(kDefaultLaneCount))) {
-        done.push_back("applied migration " + migration.name);
+        all.done.push_back("applied migration " + migration.name);
     }
     const Installation installation =
-        ensure_installation(session, config, options, cluster_id, done);
+        ensure_installation(session, config, options, cluster_id, all.done);
     transaction.commit();
 
     ensure_ledger_topic(kafka_options(config), installation, config.count("kafka.replication"),
                         reaper);
-    done.push_back("ledger topic " + installation.ledger_topic() + " is there and ours");
-    if (config.boolean("projections.enabled")) {
-        for (const std::string& line : install_projections(config, session)) done.push_back(line);
-    }
-    return done;
+    all.done.push_back("ledger topic " + installation.ledger_topic() + " is there and ours");
+
+    InstalledProjections projections = install_projections(config, session);
+    all.done.insert(all.done.end(), projections.done.begin(), projections.done.end());
+    all.refused = std::move(projections.refused);
+    return all;
 }
 
 std::string kafka_cluster_id(const Config& config, kafka::Reaper& reaper) {

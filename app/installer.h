@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "app/config.h"
+#include "core/failure.h"
 #include "core/kafka/reaper.h"
 #include "core/pg/session.h"
 #include "schema/installation.h"
@@ -18,12 +19,16 @@ struct InstallOptions {
     bool moved = false;               // The database was moved here; its original is gone.
 };
 
+struct Installing {
+    std::vector<std::string> done;  // A line each.
+    std::vector<Failure> refused;   // Projections that were held back; the others are made.
+};
+
 // Makes or updates schema, installation row, ledger topic, claim record and projections; each step
-// can be repeated. Returns what it did, a line each. Throws kFatal with what to do:
+// can be repeated. Throws kFatal with what to do:
 // `missing_right`, `installation_differs`, `database_copied`, what ensure_ledger_topic() says, and
 // kTransient when a server does not answer.
-std::vector<std::string> install(const Config& config, const InstallOptions& options,
-                                 kafka::Reaper& reaper);
+Installing install(const Config& config, const InstallOptions& options, kafka::Reaper& reaper);
 
 // The cluster's own name for itself. Throws kTransient when no broker answers.
 std::string kafka_cluster_id(const Config& config, kafka::Reaper& reaper);

@@ -67,6 +67,7 @@ void build(CLI::App& root, Choice& choice) {
     add_projection(root, choice);
     add_lanes(root, choice);
     add_ledger(root, choice);
+    add_bench(root, choice);
     add_config(root, choice);
 }
 
@@ -82,8 +83,10 @@ int run_verb(const Choice& choice) {
         const Config config = Config::load(choice.arguments.config_path, read_environment());
         return choice.verb(choice.arguments, config);
     } catch (const Failure& failure) {
-        // A configuration's mistakes name their places, one a line.
-        if (failure.reason() != "config") std::cerr << "millrace: " << failure.reason() << ": ";
+        // Mistakes in files name their places, one a line.
+        const bool has_places =
+            failure.reason() == "config" || failure.reason() == "projection_file";
+        if (!has_places) std::cerr << "millrace: " << failure.reason() << ": ";
         std::cerr << failure.detail() << "\n";
         return exit_code_of(failure);
     }

@@ -106,16 +106,15 @@ Footprint footprint(const Config& config) {
         all.thread_count += publishers + 3;
         all.client_count += 2 * publishers + 3;
     }
-    if (config.boolean("projections.enabled")) {
-        for (const ProjectionFile& file : configured_projections(config)) {
-            const auto overridden = config.map("projections.overrides.*.threads");
-            const auto own = overridden.find(file.name);
-            const int threads = own != overridden.end() ? std::stoi(own->second)
-                                                        : config.count("projections.threads");
-            all.session_count += threads;
-            all.thread_count += threads + 1;
-            all.client_count += threads;
-        }
+    for (const ProjectionFile& file : configured_projections(config)) {
+        if (!is_chosen(config, file.name)) continue;
+        const auto overridden = config.map("projections.overrides.*.threads");
+        const auto own = overridden.find(file.name);
+        const int threads = own != overridden.end() ? std::stoi(own->second)
+                                                    : config.count("projections.threads");
+        all.session_count += threads;
+        all.thread_count += threads + 1;
+        all.client_count += threads;
     }
     return all;
 }

@@ -35,7 +35,8 @@ void PostgresProbe::run(std::stop_token stop) {
             std::vector<std::string> halted = Operator(*session).halted();
             for (const CatalogEntry& entry : list_projections(*session)) {
                 if (!entry.is_halted()) continue;
-                halted.push_back("projection " + entry.name + ": " + *entry.halted_reason);
+                halted.push_back("projection " + entry.name +
+                                 " is halted: " + *entry.halted_reason);
             }
             health_.set_halted(std::move(halted));
             health_.note_answer(Server::kPostgres);

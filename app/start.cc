@@ -31,8 +31,15 @@ Failure final(const Failure& failure) {
 
 Ground look(const Config& config, bool migrate_first, kafka::Reaper& reaper) {
     if (migrate_first) {
-        for (const std::string& line : install(config, {}, reaper)) {
+        const Installing made = install(config, {}, reaper);
+        for (const std::string& line : made.done) {
             log(LogLevel::kInfo, "app", "migrate up: " + line);
+        }
+        for (const Failure& refused : made.refused) {
+            // What the database has of it is served, or it is shown as not served.
+            const bool is_held_back = refused.reason() == "needs_rebuild" ||
+                                      refused.reason() == "definition_changed";
+            if (!is_held_back) throw refused;
         }
     }
     Ground ground;

@@ -50,7 +50,11 @@ void Worker::serve(const Ground& ground, std::stop_token stop) {
                        ground.ledger_topic_id, reaper_, metrics_, on_fatal);
         health_.watch([this] {
             const RelayStatus status = relay_->status();
-            return LoopStatus{status.waiting, status.longest_silence};
+            LoopStatus shown{.reasons = {}, .longest_silence = status.longest_silence};
+            for (const std::string& why : status.waiting) {
+                shown.reasons.push_back("a publisher of this process waits: " + why);
+            }
+            return shown;
         });
     }
     if (has_projections) {

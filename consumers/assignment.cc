@@ -12,7 +12,8 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr milliseconds kPollLimit{100};
-constexpr milliseconds kRetryTakeAfter{200};
+constexpr milliseconds kTakeAgainFirst{200};
+constexpr milliseconds kTakeAgainMax{10000};
 constexpr seconds kLookAgainAfter{1};
 constexpr seconds kCatchUpAfter{5};
 constexpr std::chrono::minutes kRetakeWaitMax{5};
@@ -22,11 +23,12 @@ constexpr size_t kBufferedBatches = 4;
 }  // namespace
 
 Assignment::Assignment(const ProjectionOptions& options, GroupConsumer& consumer,
-                       ProjectionMetrics& metrics)
+                       ProjectionMetrics& metrics, WorkerWatch& watch)
     : options_(options),
       consumer_(consumer),
       metrics_(metrics),
-      taker_(options, consumer.raw(), metrics),
+      watch_(watch),
+      taker_(options, consumer.raw(), metrics, watch),
       topic_watch_(consumer.raw(), options.topics) {}
 
 void Assignment::seed(Positions& positions) { taker_.seed(positions); }
@@ -42,29 +44,18 @@ void Assignment::fetch(milliseconds limit, size_t count_max) {
     }
 }
 
-void Assignment::take_due(Positions& positions, Batch* batch) {
-    const auto now = Clock::now();
-    waiting_.clear();
+void Assignment::take_due(Positions& positions, Batch* batch, const std::stop_token& stop) {
     taker_.begin_round();
     std::vector<OwnedPartition*> taken;
-    for (auto& [where, partition] : partitions_) {
-        if (partition.hold == OwnedPartition::Hold::kHeld || partition.take_at > now) continue;
-        try {
-            if (partition.hold == OwnedPartition::Hold::kToConfirm) {
-                confirm(partition, positions, batch);
-            } else if (taker_.take(partition, positions)) {
-                taken.push_back(&partition);
-            } else {
-                postpone(partition, kLookAgainAfter, "position_out_of_range: " + where.text() +
-                                                         ": the log does not reach the position");
-            }
-        } catch (const Failure& failure) {
-            if (failure.sqlstate() == "55P03") {
-                taker_.end_owner(where, positions);
-            } else if (!failure.reason().starts_with("kafka_")) {
-                throw;
-            }
-            postpone(partition, kRetryTakeAfter, failure.what());
+    bool goes_on = true;
+    // What was read already first: it asks PostgreSQL alone.
+    for (const auto hold : {OwnedPartition::Hold::kToConfirm, OwnedPartition::Hold::kWanted}) {
+        for (auto& [where, partition] : partitions_) {
+            if (!goes_on || stop.stop_requested()) break;
+            if (partition.hold != hold || partition.take_at > Clock::now()) continue;
+            // Each may wait for a server as long as a call may.
+            watch_.note_progress();
+            goes_on = try_take(partition, positions, batch, taken);
         }
     }
     // Only now: a broker answers one request of a connection after the other, so each question
@@ -72,12 +63,38 @@ void Assignment::take_due(Positions& positions, Batch* batch) {
     for (OwnedPartition* partition : taken) begin(*partition, partition->position);
 }
 
+bool Assignment::try_take(OwnedPartition& partition, Positions& positions, Batch* batch,
+                          std::vector<OwnedPartition*>& taken) {
+    try {
+        if (partition.hold == OwnedPartition::Hold::kToConfirm) {
+            confirm(partition, positions, batch);
+        } else if (taker_.take(partition, positions)) {
+            taken.push_back(&partition);
+        } else {
+            postpone(partition,
+                     "position_out_of_range: " + partition.where.text() +
+                         ": the log does not reach the position",
+                     kLookAgainAfter);
+        }
+        return true;
+    } catch (const Failure& failure) {
+        if (is_lock_wait(failure.sqlstate())) {
+            taker_.end_owner(partition.where, positions);
+        } else if (!failure.reason().starts_with("kafka_")) {
+            throw;
+        }
+        postpone(partition, failure.what());
+        return false;
+    }
+}
+
 void Assignment::resync(OwnedPartition& partition, Positions& positions) {
     // Until it is done, its batches would only be refused again.
     partition.hold = OwnedPartition::Hold::kToConfirm;
     partition.take_at = {};
     const std::optional<PositionRow> row = positions.read(partition.where);
-    if (row && row->is_mine) {
+    if (!row) throw position_missing(partition.where);
+    if (row->is_mine) {
         // Somebody changed it in our name: an operator's verb, or our own COMMIT in doubt. What was
         // read belongs to the old offset (PROTOCOL 7.4).
         log(LogLevel::kWarn, "consumers", "position adopted",
@@ -98,6 +115,11 @@ void Assignment::resync(OwnedPartition& partition, Positions& positions) {
          {"again_after_ms", partition.retake_wait.count()}});
 }
 
+void Assignment::wait_for_lock(OwnedPartition& partition, std::string why) {
+    partition.hold = OwnedPartition::Hold::kToConfirm;
+    postpone(partition, std::move(why));
+}
+
 void Assignment::session_lost() {
     for (auto& [where, partition] : partitions_) {
         if (partition.hold != OwnedPartition::Hold::kHeld) continue;
@@ -111,7 +133,7 @@ void Assignment::applied(OwnedPartition& partition, const Batch& batch) {
     partition.position.next_offset = batch.move.to;
     if (batch.move.leader_epoch) partition.position.leader_epoch = batch.move.leader_epoch;
     partition.retake_wait = milliseconds(0);
-    if (partition.records.size() < options_.batch.event_count) consumer_.resume(partition.where);
+    if (!partition.has_batches(options_.batch, 1)) consumer_.resume(partition.where);
     to_commit_[partition.where] = batch.move.to;
 }
 
@@ -197,7 +219,12 @@ void Assignment::check_topics() {
     }
 }
 
-std::string Assignment::waiting() const { return waiting_; }
+std::string Assignment::waiting() const {
+    for (const auto& [where, partition] : partitions_) {
+        if (!partition.waiting.empty()) return partition.waiting;
+    }
+    return "";
+}
 
 void Assignment::note_changes() {
     for (const AssignmentChange& change : consumer_.take_changes()) {
@@ -225,20 +252,33 @@ void Assignment::note(Fetched fetched) {
             consumer_.stop_fetching(partition->where);
             partition->begin(0);
             partition->hold = OwnedPartition::Hold::kWanted;
-            partition->take_at = {};
+            // A follower that has just become leader may lag.
+            partition->take_at = Clock::now() + kLookAgainAfter;
             ++partition->refused_count;
             return;
-        case Fetched::Kind::kRecord: break;
+        case Fetched::Kind::kRecord: note_record(*partition, std::move(fetched)); return;
     }
-    // Never seen; but to apply a record twice is worse than to look.
-    const int64_t least = partition->records.empty() ? partition->position.next_offset
-                                                     : partition->records.back()->offset + 1;
-    if (fetched.offset < least) return;
-    partition->add(std::move(fetched.message));
-    if (partition->records.size() >= options_.batch.event_count * kBufferedBatches ||
-        partition->byte_count >= options_.batch.byte_count * kBufferedBatches) {
-        consumer_.pause(partition->where);
+}
+
+void Assignment::note_record(OwnedPartition& partition, Fetched fetched) {
+    const int64_t least = partition.records.empty() ? partition.position.next_offset
+                                                    : partition.records.back()->offset + 1;
+    if (fetched.offset < least) {
+        // Never seen. What this stretch brought can't be trusted, so it is read anew from where the
+        // position stands (PROTOCOL 7.4).
+        log(LogLevel::kWarn, "consumers", "record below the expected offset",
+            {{"partition", partition.where.text()},
+             {"offset", fetched.offset},
+             {"expected", least}});
+        consumer_.stop_fetching(partition.where);
+        partition.begin(0);
+        last_found_ = nullptr;
+        partition.hold = OwnedPartition::Hold::kToConfirm;
+        partition.take_at = {};
+        return;
     }
+    partition.add(std::move(fetched.message));
+    if (partition.has_batches(options_.batch, kBufferedBatches)) consumer_.pause(partition.where);
 }
 
 // The session that took it is gone. Taking it again names the new one, and ends by its epoch
@@ -255,12 +295,13 @@ void Assignment::confirm(OwnedPartition& partition, Positions& positions, Batch*
     if (was_in_doubt) batch->is_in_doubt = false;
     if (was_in_doubt && position->next_offset == batch->move.to) {
         batch->is_committed = true;
-    } else if (position->next_offset != partition.position.next_offset) {
+    } else if (position->next_offset != partition.position.next_offset ||
+               partition.generation == 0) {
         begin(partition, *position);
         return;
     }
     partition.position.epoch = position->epoch;
-    partition.hold = OwnedPartition::Hold::kHeld;
+    partition.set_held();
 }
 
 void Assignment::begin(OwnedPartition& partition, const Position& position) {
@@ -272,15 +313,21 @@ void Assignment::begin(OwnedPartition& partition, const Position& position) {
     partition.begin(consumer_.fetch_from(partition.where, position.next_offset,
                                          position.leader_epoch));
     partition.position = position;
-    partition.hold = OwnedPartition::Hold::kHeld;
+    partition.set_held();
     last_found_ = nullptr;
 }
 
-void Assignment::postpone(OwnedPartition& partition, milliseconds wait, std::string why) {
-    partition.take_at = Clock::now() + wait;
+void Assignment::postpone(OwnedPartition& partition, std::string why,
+                          std::optional<milliseconds> wait) {
+    if (!wait) {
+        partition.take_wait =
+            std::clamp<milliseconds>(partition.take_wait * 2, kTakeAgainFirst, kTakeAgainMax);
+        wait = partition.take_wait;
+    }
+    partition.take_at = Clock::now() + *wait;
     log(LogLevel::kWarn, "consumers", "partition not taken yet",
-        {{"partition", partition.where.text()}, {"why", why}});
-    waiting_ = std::move(why);
+        {{"partition", partition.where.text()}, {"why", why}, {"again_after_ms", wait->count()}});
+    partition.waiting = std::move(why);
 }
 
 }  // namespace millrace

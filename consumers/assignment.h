@@ -2,6 +2,7 @@
 
 #include <map>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "consumers/projection_metrics.h"
 #include "consumers/projection_options.h"
 #include "consumers/topic_watch.h"
+#include "consumers/worker_watch.h"
 
 namespace millrace {
 
@@ -24,17 +26,21 @@ class Assignment {
     using Clock = OwnedPartition::Clock;
 
     Assignment(const ProjectionOptions& options, GroupConsumer& consumer,
-               ProjectionMetrics& metrics);
+               ProjectionMetrics& metrics, WorkerWatch& watch);
 
     // Positions for all partitions there are, if the projection was never seen.
     void seed(Positions& positions);
     // Polls until nothing is left, `count_max` records came or, for the first, `limit` has passed.
     void fetch(std::chrono::milliseconds limit, size_t count_max);
-    // Takes what is wanted and due, and confirms what a lost session held. `batch`: the one that
-    // was sent last; if its end was in doubt, its position now tells.
-    void take_due(Positions& positions, Batch* batch);
+    // Confirms what a lost session held, then takes what is wanted, as far as it is due. Ends at
+    // the first that could not be taken, which may have cost seconds: the others' turn is in the
+    // next round, which does not begin with it. `batch`: the one that was sent last; if its end was
+    // in doubt, its position now tells.
+    void take_due(Positions& positions, Batch* batch, const std::stop_token& stop);
     // The compare-and-set failed (PROTOCOL 7.3).
     void resync(OwnedPartition& partition, Positions& positions);
+    // Somebody holds the lock of the position's row: the others' turn, until it is let go.
+    void wait_for_lock(OwnedPartition& partition, std::string why);
     // The session is gone that took them.
     void session_lost();
     // Moves on after a COMMIT.
@@ -61,21 +67,26 @@ class Assignment {
   private:
     void note_changes();
     void note(Fetched fetched);
+    void note_record(OwnedPartition& partition, Fetched fetched);
+    bool try_take(OwnedPartition& partition, Positions& positions, Batch* batch,
+                  std::vector<OwnedPartition*>& taken);
     void confirm(OwnedPartition& partition, Positions& positions, Batch* batch);
     void begin(OwnedPartition& partition, const Position& position);
-    void postpone(OwnedPartition& partition, std::chrono::milliseconds wait, std::string why);
+    // Tells why, and tries again after `wait`; without one, after twice the last one.
+    void postpone(OwnedPartition& partition, std::string why,
+                  std::optional<std::chrono::milliseconds> wait = std::nullopt);
     // Throws kHalt `topic_recreated`.
     void check_topics();
 
     const ProjectionOptions& options_;
     GroupConsumer& consumer_;
     ProjectionMetrics& metrics_;
+    WorkerWatch& watch_;
     PositionTaker taker_;
     TopicWatch topic_watch_;
     std::map<TopicPartition, OwnedPartition> partitions_;
     OwnedPartition* last_found_ = nullptr;
     std::map<TopicPartition, int64_t> to_commit_;
-    std::string waiting_;
 };
 
 }  // namespace millrace

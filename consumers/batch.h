@@ -24,9 +24,8 @@ struct Batch {
     size_t event_count = 0;  // Records that the handler wanted.
     std::map<std::string, size_t> skipped;  // The others, by why.
     std::chrono::milliseconds oldest{0};    // Kafka's time of the first event.
-    // Refusals of one class in a row.
-    int refusal_count = 0;
-    FailureClass refusal_class = FailureClass::kUnclassified;
+    std::map<FailureClass, int> refusal_counts;
+    int lost_count = 0;  // Sends whose connection was lost before the answer.
     // Sent, and its end unknown: whether it was committed, the position tells.
     bool is_in_doubt = false;
     bool is_committed = false;

@@ -31,7 +31,10 @@ std::optional<Refusal> send(pg::Session& session, Positions& positions, Handler&
     // BEGIN inside a transaction that was left open only warns, and COMMIT would commit that, too.
     if (!session.is_idle()) throw transient("pg_session_busy", "a transaction was left open");
 
-    pg::Pipeline pipeline(session);
+    MILLRACE_CRASH_POINT("consumer.before_cas");
+    // So that a batch that is too slow is told from a server that is silent: each statement has its
+    // own time, which the server ends first.
+    pg::Pipeline pipeline(session, pg::Answers::kEach);
     pipeline.queue("BEGIN ISOLATION LEVEL READ COMMITTED");
     const size_t move_index = pipeline.queued_count();
     positions.queue_move(pipeline, batch.where, batch.move);

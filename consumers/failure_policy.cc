@@ -59,12 +59,28 @@ std::string_view name_of(FailureClass failure_class) {
     return "invalid";
 }
 
+std::string_view reason_of(FailureClass failure_class) {
+    switch (failure_class) {
+        case FailureClass::kConflict: return "pg_conflict";
+        case FailureClass::kOverload: return "pg_overload";
+        case FailureClass::kConnection: return "pg_connection";
+        case FailureClass::kEnvironment: return "pg_environment";
+        case FailureClass::kStalePlan: return "pg_stale_plan";
+        case FailureClass::kBug: return "pg_bug";
+        case FailureClass::kRecord: return "pg_record";
+        case FailureClass::kLost: return "position_lost";
+        case FailureClass::kUnclassified: return "pg_unclassified";
+    }
+    return "invalid";
+}
+
 std::string_view name_of(NextStep step) {
     switch (step) {
         case NextStep::kRetry: return "retry";
         case NextStep::kShrink: return "shrink";
         case NextStep::kReconnect: return "reconnect";
         case NextStep::kWait: return "wait";
+        case NextStep::kPutOff: return "put_off";
         case NextStep::kResync: return "resync";
         case NextStep::kHalt: return "halt";
     }
@@ -77,6 +93,10 @@ FailureClass class_of(std::string_view sqlstate) {
         if (sqlstate.starts_with(rule.prefix)) return rule.failure_class;
     }
     return FailureClass::kUnclassified;
+}
+
+bool is_lock_wait(std::string_view sqlstate) {
+    return sqlstate == "55P03" || sqlstate == "57014";  // lock_timeout, statement_timeout
 }
 
 NextStep next_step(const FailedAttempt& attempt, int retry_count_max) {

@@ -18,9 +18,14 @@ enum class FailureClass {
     kUnclassified,
 };
 std::string_view name_of(FailureClass failure_class);
+// As logs, metrics and the README's table name it.
+std::string_view reason_of(FailureClass failure_class);
 
 // Total: every code has a class; none at all means that the connection broke.
 FailureClass class_of(std::string_view sqlstate);
+
+// Of a statement that touches one row by its key: time is up, since somebody holds the row's lock.
+bool is_lock_wait(std::string_view sqlstate);
 
 // What a loop does next with its batch.
 enum class NextStep {
@@ -28,6 +33,7 @@ enum class NextStep {
     kShrink,     // Half of it, after a back-off.
     kReconnect,  // A new session; the position tells whether the batch was committed.
     kWait,       // Until the environment is mended, looking again by itself.
+    kPutOff,     // This partition, the others' turn meanwhile: its position's row is locked.
     kResync,     // PROTOCOL 7.3.
     kHalt,       // The projection, for the fleet.
 };

@@ -81,11 +81,23 @@ GroupConsumer::GroupConsumer(const GroupOptions& options, kafka::Reaper& reaper)
 }
 
 Fetched GroupConsumer::poll(std::chrono::milliseconds limit) {
-    Fetched fetched;
-    fetched.message.reset(
-        rd_kafka_consumer_poll(client_.get(), static_cast<int>(limit.count())));
-    if (!fetched.message) return fetched;
+    if (drained_.empty()) return next(limit);
+    Fetched fetched = std::move(drained_.front());
+    drained_.pop_front();
+    return fetched;
+}
 
+Fetched GroupConsumer::next(std::chrono::milliseconds limit) {
+    Message message(rd_kafka_consumer_poll(client_.get(), static_cast<int>(limit.count())));
+    if (message) return judge(std::move(message));
+    state_->ended.clear();
+    return {};
+}
+
+// What it belongs to is decided when it leaves the queue.
+Fetched GroupConsumer::judge(Message polled) {
+    Fetched fetched;
+    fetched.message = std::move(polled);
     const rd_kafka_message_t& message = *fetched.message;
     switch (static_cast<int>(message.err)) {  // A foreign enum: most values fall under default.
         case RD_KAFKA_RESP_ERR_NO_ERROR: fetched.kind = Fetched::Kind::kRecord; break;
@@ -115,6 +127,11 @@ std::vector<AssignmentChange> GroupConsumer::take_changes() {
 uint64_t GroupConsumer::fetch_from(const TopicPartition& where, int64_t offset,
                                    std::optional<int32_t> leader_epoch) {
     stop_fetching(where);
+    if (state_->ended.contains(where)) drain();
+    // The answer to the group ran in there.
+    for (const AssignmentChange& change : state_->changes) {
+        if (change.where == where && !change.is_gained) return 0;
+    }
     const List list = list_of(where);
     list->elems[0].offset = offset;
     // The epoch lets the broker tell that the log was cut below what we have read (PROTOCOL 7.2).
@@ -128,6 +145,7 @@ uint64_t GroupConsumer::fetch_from(const TopicPartition& where, int64_t offset,
 void GroupConsumer::stop_fetching(const TopicPartition& where) {
     state_->last_topic = nullptr;
     if (state_->fetching.erase(where) == 0) return;
+    state_->ended.insert(where);
     resume(where);
     throw_if(rd_kafka_incremental_unassign(client_.get(), list_of(where).get()),
              "unassign " + where.text());
@@ -199,6 +217,7 @@ void GroupConsumer::on_rebalance(rd_kafka_t* client, rd_kafka_resp_err_t code,
         state.changes.push_back({where, is_gained});
         if (is_gained) state.topic_troubles.erase(where.topic);
         if (is_gained || state.fetching.erase(where) == 0) continue;
+        state.ended.insert(where);
         if (state.paused.erase(where) > 0) {
             rd_kafka_resume_partitions(client, list_of(where).get());
         }
@@ -228,6 +247,20 @@ kafka::Client GroupConsumer::make(const GroupOptions& options, const std::shared
     rd_kafka_conf_set_rebalance_cb(conf.get(), on_rebalance);
     rd_kafka_conf_set_error_cb(conf.get(), on_error);
     return {kafka::make_client(RD_KAFKA_CONSUMER, std::move(conf)), kafka::Bury{&reaper, state}};
+}
+
+// A record carries no mark of the stretch it was fetched for. So before a partition is read anew,
+// everything leaves the queue that stands in it: what is of that partition is of the stretch that
+// has ended, since no other is open (PROTOCOL 7.4).
+void GroupConsumer::drain() {
+    const Queue queue(rd_kafka_queue_get_consumer(client_.get()), &rd_kafka_queue_destroy);
+    for (size_t left = rd_kafka_queue_length(queue.get()); left > 0; --left) {
+        Message message(rd_kafka_consumer_poll(client_.get(), 0));
+        if (!message) break;
+        Fetched fetched = judge(std::move(message));
+        if (fetched.kind != Fetched::Kind::kNothing) drained_.push_back(std::move(fetched));
+    }
+    state_->ended.clear();
 }
 
 uint64_t GroupConsumer::generation_of(const rd_kafka_message_t& message) {

@@ -3,6 +3,7 @@
 #include <librdkafka/rdkafka.h>
 
 #include <chrono>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -36,7 +37,7 @@ struct AssignmentChange {
 };
 
 // What one poll brought. `generation` names the stretch of reading that it belongs to: it is of one
-// fetch_from(), so that what an earlier one left behind is told apart (PROTOCOL 7.4).
+// fetch_from(), so that what an earlier one left behind is told apart (PROTOCOL 7.4). 0: of none.
 struct Fetched {
     enum class Kind {
         kNothing,
@@ -65,8 +66,9 @@ class GroupConsumer {
     // What changed since the last call. A partition that was taken away is not read any more.
     std::vector<AssignmentChange> take_changes();
 
-    // Begins to read a partition of ours, from `offset`; ends an earlier stretch. Returns the new
-    // stretch's generation.
+    // Begins to read a partition of ours, from `offset`; ends an earlier stretch, whose records
+    // have left librdkafka's queue before the new one begins. Returns the new stretch's generation;
+    // 0 if the group took the partition away meanwhile.
     uint64_t fetch_from(const TopicPartition& where, int64_t offset,
                         std::optional<int32_t> leader_epoch);
     void stop_fetching(const TopicPartition& where);
@@ -89,6 +91,8 @@ class GroupConsumer {
     struct State {
         std::vector<AssignmentChange> changes;
         std::map<TopicPartition, uint64_t> fetching;
+        // Partitions of which the queue may still hold records of a stretch that has ended.
+        std::set<TopicPartition> ended;
         std::set<TopicPartition> paused;
         // Messages come in runs of one partition; reset whenever `fetching` changes.
         const rd_kafka_topic_t* last_topic = nullptr;
@@ -104,11 +108,15 @@ class GroupConsumer {
     static void on_error(rd_kafka_t* client, int code, const char* reason, void* opaque) noexcept;
     static kafka::Client make(const GroupOptions& options, const std::shared_ptr<State>& state,
                               kafka::Reaper& reaper);
+    Fetched next(std::chrono::milliseconds limit);
+    Fetched judge(Message message);
+    void drain();
     uint64_t generation_of(const rd_kafka_message_t& message);
     void note_trouble(const rd_kafka_message_t& message);
 
     std::shared_ptr<State> state_;
     kafka::Client client_;
+    std::deque<Fetched> drained_;  // What drain() met of other partitions; after the client.
     uint64_t generation_count_ = 0;
 };
 

@@ -3,9 +3,11 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <string>
 
 #include "consumers/group_consumer.h"
 #include "consumers/positions.h"
+#include "consumers/projection_options.h"
 #include "consumers/sequence_watch.h"
 
 namespace millrace {
@@ -24,6 +26,8 @@ struct OwnedPartition {
     TopicPartition where;
     Hold hold = Hold::kWanted;
     Clock::time_point take_at{};
+    std::chrono::milliseconds take_wait{0};    // Doubles each time it could not be taken.
+    std::string waiting;                       // Why it could not; empty once it is held.
     std::chrono::milliseconds retake_wait{0};  // Doubles each time another owner takes it from us.
     int beyond_end_count = 0;                  // Looks in a row that found the position so.
     int refused_count = 0;                     // Refusals in a row without a record between.
@@ -40,7 +44,17 @@ struct OwnedPartition {
     Clock::time_point ended_at{};
 
     bool is_at_end() const { return records.empty() && end_offset >= 0; }
+    // True if so many batches' worth of records wait.
+    bool has_batches(const BatchLimits& limits, size_t count) const {
+        return records.size() >= limits.event_count * count ||
+               byte_count >= limits.byte_count * count;
+    }
 
+    void set_held() {
+        hold = Hold::kHeld;
+        take_wait = std::chrono::milliseconds(0);
+        waiting.clear();
+    }
     void add(Message message) {
         if (records.empty()) oldest_at = Clock::now();
         byte_count += message->len + message->key_len;

@@ -14,28 +14,31 @@ constexpr int kRefusedCountMax = 3;
 
 }  // namespace
 
+Failure position_missing(const TopicPartition& where) {
+    return halt("position_missing",
+                where.text() + ": its row in millrace.positions was removed, so nobody knows how "
+                               "far the read model is");
+}
+
 PositionTaker::PositionTaker(const ProjectionOptions& options, rd_kafka_t* client,
-                             ProjectionMetrics& metrics)
-    : options_(options), facts_(client), metrics_(metrics) {}
+                             ProjectionMetrics& metrics, WorkerWatch& watch)
+    : options_(options), facts_(client), metrics_(metrics), watch_(watch) {}
 
 // `start` holds for the partitions there are when the projection is first seen; one that appears
 // later begins at its first offset (PROTOCOL 7.2).
 void PositionTaker::seed(Positions& positions) {
     if (positions.is_seen()) return;
-    std::vector<NewPosition> created;
+    std::vector<NewTopic> created;
     for (const std::string& topic : options_.topics) {
         const std::optional<LogTopic> found = facts_.find_topic(topic);
+        NewTopic& made = created.emplace_back(NewTopic{.topic = topic});
         if (!found) continue;
-        for (int32_t partition = 0; partition < found->partition_count; ++partition) {
-            const TopicPartition where{.topic = topic, .partition = partition};
-            created.push_back({.where = where,
-                               .next_offset = facts_.resolve(where, options_.start),
-                               .topic_id = found->id});
-        }
+        made.partition_count = found->partition_count;
+        made.positions = start_all(topic, *found, 0, options_.start);
     }
-    positions.create(created);
+    if (!positions.seed(created)) return;  // Another loop was first, and its offsets hold.
     log(LogLevel::kInfo, "consumers", "projection begins",
-        {{"projection", options_.projection.name}, {"partitions", created.size()}});
+        {{"projection", options_.projection.name}, {"topics", created.size()}});
 }
 
 bool PositionTaker::take(OwnedPartition& partition, Positions& positions) {
@@ -75,11 +78,30 @@ void PositionTaker::check_topic(const OwnedPartition& partition, const Uuid& top
 
 Position PositionTaker::take_position(const TopicPartition& where, Positions& positions) {
     if (auto position = positions.take(where)) return *position;
-    positions.create({{.where = where,
-                       .next_offset = facts_.range(where).start,
-                       .topic_id = topic_of(where.topic).id}});
+    // A topic that is not known to a projection that is: it came later, too.
+    const int32_t count = positions.partition_count(where.topic).value_or(0);
+    if (where.partition < count || !positions.is_seen()) throw position_missing(where);
+    const LogTopic& found = topic_of(where.topic);
+    positions.grow({.topic = where.topic,
+                    .partition_count = found.partition_count,
+                    .positions = start_all(where.topic, found, count, StartAt{})},
+                   count);
     if (auto position = positions.take(where)) return *position;
-    throw transient("position_missing", where.text() + " was removed again");
+    // The broker that was asked does not know the partition yet, or another loop was first.
+    throw transient("kafka_topic_missing", where.text() + " does not exist yet");
+}
+
+std::vector<NewPosition> PositionTaker::start_all(const std::string& topic, const LogTopic& found,
+                                                  int32_t first, const StartAt& start) const {
+    std::vector<NewPosition> created;
+    for (int32_t partition = first; partition < found.partition_count; ++partition) {
+        const TopicPartition where{.topic = topic, .partition = partition};
+        watch_.note_progress();
+        created.push_back({.where = where,
+                           .next_offset = facts_.resolve(where, start),
+                           .topic_id = found.id});
+    }
+    return created;
 }
 
 bool PositionTaker::check_range(OwnedPartition& partition) const {

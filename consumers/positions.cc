@@ -5,7 +5,22 @@ namespace millrace {
 namespace {
 
 constexpr std::string_view kIsSeen =
-    "SELECT EXISTS (SELECT FROM millrace.positions WHERE projection = $1 AND version = $2)";
+    "SELECT EXISTS (SELECT FROM millrace.position_topics WHERE projection = $1 AND version = $2)";
+
+// Whoever makes positions of a projection does it alone.
+constexpr std::string_view kLockMaking =
+    "SELECT pg_advisory_xact_lock(hashtextextended('millrace.positions ' || $1 || ' ' || $2, 0))";
+
+constexpr std::string_view kPartitionCount = R"(
+    SELECT partition_count
+    FROM millrace.position_topics
+    WHERE projection = $1 AND version = $2 AND topic = $3)";
+
+constexpr std::string_view kSetPartitionCount = R"(
+    INSERT INTO millrace.position_topics (projection, version, topic, partition_count)
+    VALUES ($1, $2, $3, $4)
+    ON CONFLICT (projection, version, topic) DO UPDATE
+    SET partition_count = excluded.partition_count)";
 
 constexpr std::string_view kCreate = R"(
     INSERT INTO millrace.positions
@@ -75,13 +90,47 @@ bool Positions::is_seen() {
     return row.boolean(0, 0);
 }
 
-void Positions::create(const std::vector<NewPosition>& positions) {
+bool Positions::seed(const std::vector<NewTopic>& topics) {
     pg::Transaction transaction(session_);
-    for (const NewPosition& position : positions) {
+    lock_making(transaction);
+    if (is_seen()) return false;
+    for (const NewTopic& topic : topics) create(transaction, topic);
+    transaction.commit();
+    return true;
+}
+
+std::optional<int32_t> Positions::partition_count(const std::string& topic) {
+    const pg::Result row = session_.execute(
+        kPartitionCount,
+        pg::Params().text(projection_.name).int4(projection_.version).text(topic));
+    if (row.row_count() == 0) return std::nullopt;
+    return static_cast<int32_t>(row.integer(0, 0));
+}
+
+void Positions::grow(const NewTopic& topic, int32_t known_count) {
+    pg::Transaction transaction(session_);
+    lock_making(transaction);
+    if (partition_count(topic.topic).value_or(0) != known_count) return;
+    create(transaction, topic);
+    transaction.commit();
+}
+
+void Positions::lock_making(pg::Transaction& transaction) {
+    transaction.execute(kLockMaking, pg::Params()
+                                         .text(projection_.name)
+                                         .text(std::to_string(projection_.version)));
+}
+
+void Positions::create(pg::Transaction& transaction, const NewTopic& topic) {
+    for (const NewPosition& position : topic.positions) {
         pg::Params params = key(position.where);
         transaction.execute(kCreate, params.int8(position.next_offset).uuid(position.topic_id));
     }
-    transaction.commit();
+    transaction.execute(kSetPartitionCount, pg::Params()
+                                                .text(projection_.name)
+                                                .int4(projection_.version)
+                                                .text(topic.topic)
+                                                .int4(topic.partition_count));
 }
 
 std::optional<Position> Positions::take(const TopicPartition& where) {

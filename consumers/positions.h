@@ -36,6 +36,13 @@ struct NewPosition {
     Uuid topic_id;
 };
 
+// A topic with the partitions that are to have a position from now on.
+struct NewTopic {
+    std::string topic;
+    int32_t partition_count = 0;
+    std::vector<NewPosition> positions{};
+};
+
 // From one offset to another: what a batch does to its position.
 struct Move {
     int64_t from = 0;
@@ -44,16 +51,23 @@ struct Move {
     std::optional<int32_t> leader_epoch;
 };
 
-// All SQL on millrace.positions, for one projection and one loop: `owner` is the loop's, not the
-// process's, or a fenced thread would adopt its sibling's epoch. On the session of that loop.
+// All SQL on millrace.positions and millrace.position_topics, for one projection and one loop:
+// `owner` is the loop's, not the process's, or a fenced thread would adopt its sibling's epoch. On
+// the session of that loop.
 class Positions {
   public:
     Positions(pg::Session& session, ProjectionName projection, Uuid owner);
 
-    // True if this version of the projection has a position anywhere: it was seen before.
+    // True if this version of the projection was seen before, by anybody.
     bool is_seen();
-    // Makes those that do not exist, all or none.
-    void create(const std::vector<NewPosition>& positions);
+    // Makes the positions that it begins with, all or none. False: another was first.
+    bool seed(const std::vector<NewTopic>& topics);
+    // So many partitions of the topic were given a position; one of them that has none now has lost
+    // it. Nothing: none of the topic was.
+    std::optional<int32_t> partition_count(const std::string& topic);
+    // Makes the positions of partitions that came later. Nothing happens when there are not
+    // `known_count` any more: another was first.
+    void grow(const NewTopic& topic, int32_t known_count);
     // Makes this loop the owner: epoch + 1 (PROTOCOL 7.2). Nothing if there is no row. Throws
     // kTransient with SQLSTATE 55P03 when the row stays locked for two seconds.
     std::optional<Position> take(const TopicPartition& where);
@@ -70,6 +84,8 @@ class Positions {
     void set_topic_id(const TopicPartition& where, const Uuid& topic_id);
 
   private:
+    void lock_making(pg::Transaction& transaction);
+    void create(pg::Transaction& transaction, const NewTopic& topic);
     std::optional<Position> take_by(std::string_view statement, const TopicPartition& where);
     // The four columns that name a position.
     pg::Params key(const TopicPartition& where) const;

@@ -21,6 +21,9 @@ ProjectionMetrics::ProjectionMetrics(Metrics& metrics, const std::string& projec
           metrics.counter("millrace_projection_backends_terminated_total",
                           "Sessions of earlier owners that were ended to free a position.",
                           {{"projection", projection}})),
+      sends_lost(metrics.counter("millrace_projection_sends_lost_total",
+                                 "Batches whose connection was lost while they were sent.",
+                                 {{"projection", projection}})),
       batch_seconds(metrics.seconds("millrace_projection_batch_seconds",
                                     "One batch, from BEGIN to COMMIT.",
                                     {{"projection", projection}})) {}

@@ -54,6 +54,7 @@ class ProjectionMetrics {
   public:
     prometheus::Counter& positions_lost;
     prometheus::Counter& backends_terminated;
+    prometheus::Counter& sends_lost;
     prometheus::Histogram& batch_seconds;
 };
 

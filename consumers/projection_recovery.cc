@@ -10,6 +10,10 @@ namespace millrace {
 
 namespace {
 
+// Troubles that are no class of PostgreSQL's errors.
+constexpr std::string_view kKafka = "kafka";
+constexpr std::string_view kHaltUnwritten = "halt_unwritten";
+
 std::string sqlstate_label(const std::string& sqlstate) {
     return sqlstate.empty() ? "connection" : sqlstate;
 }
@@ -20,19 +24,19 @@ std::string sqlstate_label(const std::string& sqlstate) {
 void ProjectionWorker::refused(OwnedPartition& partition, const Refusal& refusal) {
     const std::string& sqlstate = refusal.error.sqlstate;
     const FailureClass failure_class = class_of(sqlstate);
-    if (batch_->refusal_class != failure_class) batch_->refusal_count = 0;
-    batch_->refusal_class = failure_class;
-    ++batch_->refusal_count;
-    const NextStep next = next_step({.failure_class = failure_class,
-                                     .attempt_count = batch_->refusal_count,
-                                     .event_count = batch_->event_count},
-                                    options_.retry_count);
+    const int count = ++batch_->refusal_counts[failure_class];
+    const NextStep next = refusal.is_of_move && is_lock_wait(sqlstate)
+                              ? NextStep::kPutOff
+                              : next_step({.failure_class = failure_class,
+                                           .attempt_count = count,
+                                           .event_count = batch_->event_count},
+                                          options_.retry_count);
     // A connection that ended may have ended behind the COMMIT.
     batch_->is_in_doubt = failure_class == FailureClass::kConnection;
     log(next == NextStep::kHalt ? LogLevel::kError : LogLevel::kWarn, "consumers", "batch refused",
         {{"projection", options_.projection.name},
          {"batch", batch_->text()},
-         {"attempt", batch_->refusal_count},
+         {"attempt", count},
          {"sqlstate", sqlstate},
          {"class", name_of(failure_class)},
          {"then", name_of(next)},
@@ -43,7 +47,8 @@ void ProjectionWorker::refused(OwnedPartition& partition, const Refusal& refusal
 void ProjectionWorker::take_next_step(OwnedPartition& partition, NextStep next,
                                       const Refusal& refusal) {
     const std::string& sqlstate = refusal.error.sqlstate;
-    const std::string reason = "pg_" + std::string(name_of(batch_->refusal_class));
+    const FailureClass failure_class = class_of(sqlstate);
+    const std::string reason(reason_of(failure_class));
     const std::string why = reason + ": " + refusal.text();
     switch (next) {
         case NextStep::kRetry:
@@ -52,19 +57,25 @@ void ProjectionWorker::take_next_step(OwnedPartition& partition, NextStep next,
             return;
         case NextStep::kShrink:
             shared_.metrics.retry(sqlstate_label(sqlstate));
-            event_count_max_ = std::max<size_t>(1, batch_->event_count / 2);
-            drop_batch();
-            retry_backoff_.reset();
+            shrink();
             wait_before_next(retry_backoff_.next(), why);
             return;
         case NextStep::kReconnect:
             shared_.metrics.retry(sqlstate_label(sqlstate));
+            if (failure_class == FailureClass::kConnection) {
+                lost(transient("pg_connection_lost", refusal.text()));
+                return;
+            }
             drop_session();
             wait_before_next(retry_backoff_.next(), why);
             return;
         case NextStep::kWait:
             drop_session();
-            wait_before_next(wait_backoff_.next(), why);
+            wait_before_next(patience_.next(name_of(failure_class)).wait, why);
+            return;
+        case NextStep::kPutOff:
+            drop_batch();
+            assignment_->wait_for_lock(partition, why);
             return;
         case NextStep::kResync:
             shared_.metrics.positions_lost.Increment();
@@ -77,6 +88,39 @@ void ProjectionWorker::take_next_step(OwnedPartition& partition, NextStep next,
     }
 }
 
+// The connection was lost while a batch was sent: an outage, or the batch itself ended its backend.
+// Nobody can tell, so it is tried smaller after a while, and one event for ever: an outage is never
+// a record's fault (DESIGN 5). What it shows is for a human to judge.
+void ProjectionWorker::lost(const Failure& failure) {
+    shared_.metrics.failure(failure.reason());
+    shared_.metrics.sends_lost.Increment();
+    const int count = ++batch_->lost_count;
+    const bool is_suspect = count >= options_.retry_count && batch_->event_count <= 1;
+    const std::string why =
+        failure.what() + (": " + batch_->text()) + " was sent " + std::to_string(count) +
+        (count == 1 ? " time" : " times") + " and the connection lost each time";
+    const Patience::Try next = patience_.next(kLostSend);
+    log(is_suspect ? LogLevel::kError : LogLevel::kWarn, "consumers",
+        is_suspect ? "connection lost with the same event again and again"
+                   : "connection lost while a batch was sent",
+        {{"projection", options_.projection.name},
+         {"batch", batch_->text()},
+         {"events", batch_->event_count},
+         {"times", count},
+         {"reason", failure.reason()},
+         {"detail", failure.detail()},
+         {"again_after_ms", next.wait.count()}});
+    drop_session();
+    wait_before_next(next.wait, why);
+}
+
+void ProjectionWorker::shrink() {
+    event_count_max_ = std::max<size_t>(1, batch_->event_count / 2);
+    drop_batch();
+    retry_backoff_.reset();
+    patience_.forget(kLostSend);
+}
+
 // Of what was thrown: the connection broke, a broker is silent, or a record is refused by us.
 void ProjectionWorker::recover(const Failure& failure) {
     shared_.metrics.failure(failure.reason());
@@ -87,13 +131,15 @@ void ProjectionWorker::recover(const Failure& failure) {
          {"detail", failure.detail()}});
     if (failure.reason() == "kafka_client_failed") leave();
     if (failure.reason().starts_with("kafka_") && failure.kind() == FailureKind::kTransient) {
-        wait_before_next(wait_backoff_.next(), failure.what());
+        wait_before_next(patience_.next(kKafka).wait, failure.what());
         return;
     }
     if (!failure.sqlstate().empty()) {
         // Not of a batch: the handler's preparing, or our own bookkeeping.
-        const NextStep next = next_step({.failure_class = class_of(failure.sqlstate()),
-                                         .attempt_count = ++open_attempt_count_,
+        const FailureClass failure_class = class_of(failure.sqlstate());
+        const Patience::Try attempt = patience_.next(name_of(failure_class));
+        const NextStep next = next_step({.failure_class = failure_class,
+                                         .attempt_count = attempt.count,
                                          .event_count = 1},
                                         options_.retry_count);
         if (next == NextStep::kHalt) {
@@ -101,7 +147,7 @@ void ProjectionWorker::recover(const Failure& failure) {
             return;
         }
         drop_session();
-        wait_before_next(wait_backoff_.next(), failure.what());
+        wait_before_next(attempt.wait, failure.what());
         return;
     }
     switch (failure.kind()) {
@@ -113,7 +159,8 @@ void ProjectionWorker::recover(const Failure& failure) {
         case FailureKind::kUnknown:
         case FailureKind::kLost:
             drop_session();
-            wait_before_next(wait_backoff_.next(), failure.what());
+            wait_before_next(patience_.next(name_of(FailureClass::kConnection)).wait,
+                             failure.what());
             return;
         case FailureKind::kPoison:
         case FailureKind::kHalt: halt_projection(failure.reason(), failure.detail()); return;
@@ -132,7 +179,7 @@ void ProjectionWorker::halt_projection(const std::string& reason, const std::str
     if (halt_.is_halted()) {
         // Not even the halt can be written: wait for that, as for everything beside us.
         drop_session();
-        wait_before_next(wait_backoff_.next(), reason + ": " + detail);
+        wait_before_next(patience_.next(kHaltUnwritten).wait, reason + ": " + detail);
         return;
     }
     halt_.declare(reason, detail);
@@ -147,7 +194,9 @@ bool ProjectionWorker::look_at_halt() {
         case FleetHalt::Change::kHalted: leave(); break;
         case FleetHalt::Change::kResumed:
             event_count_max_ = options_.batch.event_count;
-            open_attempt_count_ = 0;
+            patience_.forget_all();
+            // An operator may have removed its positions, so that it begins anew.
+            is_seeded_ = false;
             break;
     }
     if (halt_.is_halted()) {

@@ -30,8 +30,8 @@ class ProjectionRunner {
                      kafka::Reaper& reaper, Metrics& metrics,
                      std::function<void(const Failure&)> on_fatal);
 
-    // Starts the threads; returns when stop was requested and all have left the group: within
-    // the session's call time and the 3 s that leaving may take.
+    // Starts the threads; returns when stop was requested and all have left the group: 5 s for a
+    // call to PostgreSQL, or 10 s for one to a silent broker, and the 3 s that leaving may take.
     void run(std::stop_token stop);
     // From any thread.
     ProjectionStatus status() const;

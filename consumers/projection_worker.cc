@@ -15,9 +15,9 @@ using std::chrono::seconds;
 constexpr milliseconds kStepMax{100};
 constexpr seconds kUpkeepEvery{1};
 constexpr seconds kLeaveLimit{3};
-constexpr milliseconds kWaitFirst{250};
-constexpr seconds kWaitMax{30};
 constexpr seconds kRetryMax{5};
+// So long may a call under way go on after a stop was requested: a batch may still end well.
+constexpr seconds kStopGrace{5};
 
 pg::SessionOptions session_options(const ProjectionOptions& options) {
     pg::SessionOptions session = options.session;
@@ -25,7 +25,7 @@ pg::SessionOptions session_options(const ProjectionOptions& options) {
     session.settings = pg::common_settings();
     session.settings.emplace_back("statement_timeout",
                                   std::to_string(options.statement_timeout.count()));
-    // The server ends a statement first; past this it does not answer at all.
+    // Of each answer: the server ends a statement first; past this it does not answer at all.
     session.call_timeout = options.statement_timeout * 2;
     return session;
 }
@@ -42,13 +42,13 @@ ProjectionWorker::ProjectionWorker(const ProjectionOptions& options,
       halt_(options, shared, watch),
       collector_(*handler_, shared.metrics, options.on_gap),
       retry_backoff_(options.retry_backoff, kRetryMax),
-      wait_backoff_(kWaitFirst, kWaitMax),
       event_count_max_(options.batch.event_count) {}
 
 void ProjectionWorker::run(std::stop_token stop) {
-    while (!stop.stop_requested()) {
+    stop_ = std::move(stop);
+    while (!stop_.stop_requested()) {
         try {
-            step(stop);
+            step();
         } catch (const Failure& failure) {
             recover(failure);
         }
@@ -57,7 +57,15 @@ void ProjectionWorker::run(std::stop_token stop) {
     drop_session();
 }
 
-void ProjectionWorker::step(std::stop_token stop) {
+// Asked while a call waits for PostgreSQL: a loop that waits for a server is alive.
+bool ProjectionWorker::may_wait() {
+    watch_.note_progress();
+    if (!stop_.stop_requested()) return true;
+    if (!stop_seen_at_) stop_seen_at_ = Clock::now();
+    return Clock::now() - *stop_seen_at_ < kStopGrace;
+}
+
+void ProjectionWorker::step() {
     watch_.note_progress();
     const auto left = std::clamp<milliseconds>(
         std::chrono::ceil<milliseconds>(not_before_ - Clock::now()), milliseconds(0), kStepMax);
@@ -66,7 +74,7 @@ void ProjectionWorker::step(std::stop_token stop) {
             left > milliseconds(0) ? left : assignment_->idle_time(options_.batch);
         assignment_->fetch(limit, event_count_max_);
     } else {
-        wait_for(std::move(stop), left);
+        wait_for(stop_, left);
     }
     if (Clock::now() < not_before_) return;
 
@@ -74,12 +82,21 @@ void ProjectionWorker::step(std::stop_token stop) {
     if (!look_at_halt()) return;
     open_for_work();
     join();
-    assignment_->take_due(*positions_, batch_ ? &*batch_ : nullptr);
+    assignment_->take_due(*positions_, batch_ ? &*batch_ : nullptr, stop_);
     apply_next();
+    // A halt has left the group.
+    if (!assignment_) return;
     upkeep();
+    if (Clock::now() >= not_before_) patience_.forget_old();
 }
 
 void ProjectionWorker::apply_next() {
+    if (batch_) {
+        const OwnedPartition* partition = assignment_->find(batch_->generation);
+        // Its partition was taken away, is read anew, or can't be had for now: the position tells
+        // what became of the batch, and meanwhile the others' turn has come.
+        if (partition == nullptr || partition->hold != OwnedPartition::Hold::kHeld) drop_batch();
+    }
     if (!batch_) {
         if (OwnedPartition* due = assignment_->next_due(options_.batch, event_count_max_)) {
             batch_ = collector_.collect(*due, event_count_max_, options_.batch.byte_count);
@@ -92,7 +109,6 @@ void ProjectionWorker::apply_next() {
     }
     OwnedPartition* partition = assignment_->find(batch_->generation);
     if (partition == nullptr) {
-        // Its partition was taken away, or is read anew: somebody else's position decides now.
         drop_batch();
         return;
     }
@@ -100,14 +116,24 @@ void ProjectionWorker::apply_next() {
         applied(*partition);
         return;
     }
-    if (partition->hold != OwnedPartition::Hold::kHeld) return;
+    if (batch_->lost_count >= options_.retry_count && batch_->event_count > 1) {
+        shrink();
+        return;
+    }
 
     const auto begin = Clock::now();
     batch_->move.epoch = partition->position.epoch;
     batch_->is_in_doubt = true;
-    const std::optional<Refusal> refusal = send(*session_, *positions_, *handler_, *batch_);
-    if (refusal) {
-        refused(*partition, *refusal);
+    try {
+        if (const auto refusal = send(*session_, *positions_, *handler_, *batch_)) {
+            refused(*partition, *refusal);
+            return;
+        }
+    } catch (const Failure& failure) {
+        if (failure.kind() != FailureKind::kTransient && failure.kind() != FailureKind::kUnknown) {
+            throw;
+        }
+        lost(failure);
         return;
     }
     shared_.metrics.batch_seconds.Observe(
@@ -121,8 +147,8 @@ void ProjectionWorker::applied(OwnedPartition& partition) {
     assignment_->applied(partition, batch);
     event_count_max_ = std::min(options_.batch.event_count, event_count_max_ * 2);
     retry_backoff_.reset();
-    wait_backoff_.reset();
-    open_attempt_count_ = 0;
+    patience_.forget(kLostSend);
+    patience_.forget(name_of(FailureClass::kConnection));
 
     shared_.metrics.applied(batch.event_count, batch.oldest, batch.skipped);
     if (batch.event_count > 0) analyze();
@@ -141,10 +167,11 @@ void ProjectionWorker::analyze() {
     try {
         handler_->analyze(*session_);
     } catch (const Failure& failure) {
-        // Only slower without it; but a session that broke must not be used for the next batch.
+        // Only slower without it; but a session that broke, or whose answer did not come in time,
+        // must not be used for the next batch.
         log(LogLevel::kWarn, "consumers", "tables not analysed",
             {{"projection", options_.projection.name}, {"why", failure.what()}});
-        if (session_->is_broken()) drop_session();
+        if (failure.sqlstate().empty() || !session_->is_idle()) drop_session();
     }
 }
 
@@ -166,7 +193,9 @@ void ProjectionWorker::upkeep() {
 
 void ProjectionWorker::connect() {
     if (session_) return;
-    session_.emplace(session_options(options_));
+    pg::SessionOptions session = session_options(options_);
+    session.may_wait = [this] { return may_wait(); };
+    session_.emplace(std::move(session));
 }
 
 void ProjectionWorker::open_for_work() {
@@ -188,7 +217,7 @@ void ProjectionWorker::join() {
                          .topics = options_.topics,
                          .session_timeout = options_.session_timeout},
             shared_.reaper);
-        assignment_ = std::make_unique<Assignment>(options_, *consumer_, shared_.metrics);
+        assignment_ = std::make_unique<Assignment>(options_, *consumer_, shared_.metrics, watch_);
         next_upkeep_ = {};
     }
     if (is_seeded_) return;

@@ -13,6 +13,7 @@
 #include "consumers/fleet_halt.h"
 #include "consumers/group_consumer.h"
 #include "consumers/handler.h"
+#include "consumers/patience.h"
 #include "consumers/positions.h"
 #include "consumers/projection_options.h"
 #include "consumers/worker_watch.h"
@@ -21,10 +22,14 @@
 
 namespace millrace {
 
+// A trouble of Patience: the connection was lost while a batch was sent.
+constexpr std::string_view kLostSend = "lost_send";
+
 // One loop of a projection: one Kafka consumer, one session, one handler. Applies each event once:
 // whatever happens to it, the position in PostgreSQL decides what is done (PROTOCOL 7). It never
 // waits but in its poll, so that the group is served meanwhile; what failed is tried again when its
-// time has come. A step ends within the session's call_timeout or 10 s of a broker that is silent.
+// time has come. A call that waits for PostgreSQL ends with the session's call_timeout, or 5 s
+// after a stop was requested; one that waits for a broker, after 10 s.
 class ProjectionWorker {
   public:
     ProjectionWorker(const ProjectionOptions& options, const ProjectionShared& shared,
@@ -36,7 +41,7 @@ class ProjectionWorker {
   private:
     using Clock = std::chrono::steady_clock;
 
-    void step(std::stop_token stop);
+    void step();
     void apply_next();
     void upkeep();
 
@@ -50,9 +55,12 @@ class ProjectionWorker {
     void applied(OwnedPartition& partition);
     void refused(OwnedPartition& partition, const Refusal& refusal);
     void take_next_step(OwnedPartition& partition, NextStep next, const Refusal& refusal);
+    void lost(const Failure& failure);
+    void shrink();
     void drop_batch();
     void analyze();
 
+    bool may_wait();
     void recover(const Failure& failure);
     void wait_before_next(std::chrono::milliseconds wait, const std::string& why);
     void halt_projection(const std::string& reason, const std::string& detail);
@@ -66,7 +74,7 @@ class ProjectionWorker {
     FleetHalt halt_;
     BatchCollector collector_;
     Backoff retry_backoff_;  // Of a batch that met a conflict.
-    Backoff wait_backoff_;   // Of everything outside of us.
+    Patience patience_;      // With everything outside of us.
 
     std::optional<pg::Session> session_;
     std::optional<Positions> positions_;  // Set when the session is open for work.
@@ -76,8 +84,9 @@ class ProjectionWorker {
 
     std::optional<Batch> batch_;  // Collected in the handler, not yet committed.
     size_t event_count_max_;      // Halved by trouble, doubled by success.
-    int open_attempt_count_ = 0;  // Failures in a row outside of a batch that PostgreSQL answered.
 
+    std::stop_token stop_;
+    std::optional<Clock::time_point> stop_seen_at_;
     Clock::time_point not_before_{};  // Nothing but polling until then.
     Clock::time_point next_upkeep_{};
 };

@@ -70,8 +70,8 @@ std::vector<SequenceCounter> Counters::touched() const {
     return touched;
 }
 
-void Counters::queue_store(pg::Pipeline& pipeline) const {
-    pipeline.queue(kStore, store_params(publisher_, generation_, touched()));
+void Counters::store(pg::Session& session) const {
+    session.execute_repeated(kStore, store_params(publisher_, generation_, touched()));
 }
 
 void Counters::restore(pg::Session& session, int16_t publisher, int32_t generation,

@@ -23,7 +23,7 @@ class Counters {
     // Those the transaction in progress touched, with their newest n.
     std::vector<SequenceCounter> touched() const;
     // Queues the statement that stores them, in the claim's own transaction.
-    void queue_store(pg::Pipeline& pipeline) const;
+    void store(pg::Session& session) const;
     // The transaction committed; otherwise load() again.
     void committed() { touched_.clear(); }
 

@@ -44,7 +44,6 @@ Keeper::Keeper(PublisherOptions options, RelayShared shared, PublisherWatch& wat
 }
 
 void Keeper::run(std::stop_token stop) {
-    Backoff backoff(milliseconds(100), seconds(2));
     while (!stop.stop_requested()) {
         try {
             keep(stop);
@@ -54,7 +53,7 @@ void Keeper::run(std::stop_token stop) {
             shared_.metrics.failure(failure.reason());
             log(LogLevel::kWarn, "keeper", "keeper interrupted",
                 {{"reason", failure.reason()}, {"detail", failure.detail()}});
-            wait_for(stop, backoff.next());
+            wait_for(stop, backoff_.next());
         }
     }
 }
@@ -66,6 +65,7 @@ void Keeper::keep(std::stop_token stop) {
         ping_kafka();
         keep_round(session);
         sample(session);
+        backoff_.reset();
     }
 }
 
@@ -140,7 +140,7 @@ void Keeper::hold(const PublisherState& taken, const pg::Session& session) {
 
 void Keeper::let_go() {
     held_.reset();
-    watch_.set_publisher(std::nullopt, 0, 0);
+    watch_.clear_publisher();
 }
 
 // A client that was stopped while a large result was on its way leaves its backend in ClientWrite,

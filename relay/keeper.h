@@ -38,6 +38,7 @@ class Keeper {
     // When a publisher's row was first seen locked though its owner is dead, by number and epoch.
     std::map<std::pair<int16_t, int64_t>, Clock::time_point> locked_since_;
     std::map<int16_t, Clock::time_point> not_before_;  // Could not be settled: not again for 10 s.
+    Backoff backoff_{std::chrono::milliseconds(100), std::chrono::seconds(2)};
     Clock::time_point next_ping_{};
     Clock::time_point next_sample_{};
 };

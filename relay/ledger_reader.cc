@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <memory>
 
-#include "core/kafka/admin.h"
 #include "core/log.h"
 #include "relay/publishers.h"
 
@@ -55,15 +54,14 @@ std::optional<LedgerRecord> LedgerReader::newest(int16_t publisher,
                                                  std::chrono::milliseconds limit) {
     const Deadline deadline = Clock::now() + limit;
     const auto lock = lock_until(deadline);
-    const int64_t high_watermark = kafka::Admin(client_.get()).high_watermark(topic_, publisher);
+    const int64_t high_watermark = admin(deadline).high_watermark(topic_, publisher);
     return newest_of(publisher, high_watermark, deadline);
 }
 
 LedgerReader::Others LedgerReader::others(int16_t except, std::chrono::milliseconds limit) {
     const Deadline deadline = Clock::now() + limit;
     const auto lock = lock_until(deadline);
-    const auto watermarks =
-        kafka::Admin(client_.get()).high_watermarks(topic_, kPublisherCount);
+    const auto watermarks = admin(deadline).high_watermarks(topic_, kPublisherCount);
     Others others;
     for (const auto& [partition, high_watermark] : watermarks) {
         if (partition == except || high_watermark == 0) continue;
@@ -104,9 +102,8 @@ std::vector<LedgerRecord> LedgerReader::after(int16_t publisher, int64_t seq,
                                               std::chrono::milliseconds limit) {
     const Deadline deadline = Clock::now() + limit;
     const auto lock = lock_until(deadline);
-    const int64_t high_watermark = kafka::Admin(client_.get()).high_watermark(topic_, publisher);
-    const Tail tail =
-        read(publisher, low_watermark(publisher, deadline), high_watermark, deadline);
+    const int64_t high_watermark = admin(deadline).high_watermark(topic_, publisher);
+    const Tail tail = read(publisher, low_watermark(publisher, deadline), high_watermark, deadline);
     if (!tail.is_complete) throw transient("ledger_unread", "the ledger could not be read in time");
     std::vector<LedgerRecord> records;
     for (const auto& [key, value] : tail.records) {
@@ -120,7 +117,7 @@ std::vector<LedgerRecord> LedgerReader::after(int16_t publisher, int64_t seq,
 std::optional<ClaimRecord> LedgerReader::claim(std::chrono::milliseconds limit) {
     const Deadline deadline = Clock::now() + limit;
     const auto lock = lock_until(deadline);
-    const int64_t high_watermark = kafka::Admin(client_.get()).high_watermark(topic_, 0);
+    const int64_t high_watermark = admin(deadline).high_watermark(topic_, 0);
     // What is committed shows a claim even while a dead publisher's transaction is open in the
     // partition; only that there is none takes the whole partition to prove.
     for (const int64_t end : {int64_t{-1}, high_watermark}) {
@@ -136,8 +133,9 @@ std::optional<ClaimRecord> LedgerReader::claim(std::chrono::milliseconds limit) 
 }
 
 void LedgerReader::ping() {
-    const auto lock = lock_until(Clock::now() + kPingLimit);
-    kafka::Admin(client_.get()).high_watermark(topic_, 0);
+    const Deadline deadline = Clock::now() + kPingLimit;
+    const auto lock = lock_until(deadline);
+    admin(deadline).high_watermark(topic_, 0);
     // Serves the client's log lines; nothing is assigned, so there is no message.
     const Message none(rd_kafka_consumer_poll(client_.get(), 0), &rd_kafka_message_destroy);
 }
@@ -146,6 +144,10 @@ std::unique_lock<std::timed_mutex> LedgerReader::lock_until(Deadline deadline) {
     std::unique_lock lock(mutex_, deadline);
     if (!lock) throw transient("ledger_unread", "another thread is reading the ledger");
     return lock;
+}
+
+kafka::Admin LedgerReader::admin(Deadline deadline) const {
+    return kafka::Admin(client_.get(), std::chrono::milliseconds(milliseconds_left(deadline)));
 }
 
 std::optional<LedgerRecord> LedgerReader::newest_of(int16_t publisher, int64_t high_watermark,

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/kafka/admin.h"
 #include "core/kafka/client.h"
 #include "core/kafka/reaper.h"
 #include "core/uuid.h"
@@ -65,6 +66,7 @@ class LedgerReader {
     std::optional<LedgerRecord> last_in(const Tail& tail, int16_t publisher) const;
     LedgerRecord checked(const std::string& value) const;
     int64_t low_watermark(int32_t partition, Deadline deadline);
+    kafka::Admin admin(Deadline deadline) const;
 
     std::timed_mutex mutex_;
     std::string topic_;

@@ -101,7 +101,7 @@ void LedgerResume::remove_published(const PublisherReport& publisher, int64_t le
     for (const LedgerRecord& record : records) {
         const std::vector<LedgerTask> present = outbox.present(record.tasks);
         for (const LedgerTask& task : record.tasks) {
-            if (std::find(present.begin(), present.end(), task) != present.end()) continue;
+            if (std::binary_search(present.begin(), present.end(), task)) continue;
             if (++unmatched > kListedMax) continue;
             done_.push_back("publisher " + std::to_string(publisher.number) + " seq " +
                             std::to_string(record.seq) + ": task " + std::to_string(task.id) +

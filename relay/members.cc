@@ -1,6 +1,7 @@
 #include "relay/members.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/backoff.h"
 #include "core/log.h"
@@ -36,7 +37,12 @@ constexpr std::string_view kRelieve = R"(
                     WHERE number = $1 AND epoch = $2
                     FOR UPDATE SKIP LOCKED))";
 
-int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
+constexpr std::string_view kOwned =
+    "SELECT number, epoch FROM millrace.relay_publishers WHERE owner = $1";
+
+int64_t now_ns() {
+    return Clock::now().time_since_epoch().count();
+}
 
 }  // namespace
 
@@ -66,13 +72,14 @@ milliseconds PublisherWatch::silence() const {
     return duration_cast<milliseconds>(std::chrono::nanoseconds(now_ns() - at));
 }
 
-void PublisherWatch::set_publisher(const std::optional<PublisherState>& publisher, int64_t pid,
-                                   int64_t started) {
+void PublisherWatch::set_publisher(const PublisherState& publisher, int64_t pid, int64_t started) {
+    const std::lock_guard lock(mutex_);
+    held_ = Held{publisher.number, publisher.epoch, pid, started};
+}
+
+void PublisherWatch::clear_publisher() {
     const std::lock_guard lock(mutex_);
     held_.reset();
-    if (publisher) {
-        held_ = Held{publisher->number, publisher->epoch, publisher->lanes.size(), pid, started};
-    }
 }
 
 std::optional<PublisherWatch::Held> PublisherWatch::held() const {
@@ -124,6 +131,7 @@ void LeaseLoop::keep(std::stop_token stop) {
             register_member(session);
         }
         relieve_hung_publishers(session);
+        relieve_stray_publishers(session, *lease_.instance());
     }
     session.execute(kRemove, pg::Params().uuid(*lease_.instance()));
 }
@@ -140,10 +148,10 @@ bool LeaseLoop::renew(pg::Session& session, const Uuid& instance) {
     const milliseconds silence = lease_.kafka_silence();
     const int64_t silence_ms = silence == milliseconds::max() ? -1 : silence.count();
     return session
-               .execute(kRenew, pg::Params()
-                                    .uuid(instance)
-                                    .int8(options_.lease.count())
-                                    .int8(silence_ms))
+               .execute_repeated(kRenew, pg::Params()
+                                             .uuid(instance)
+                                             .int8(options_.lease.count())
+                                             .int8(silence_ms))
                .affected_count() == 1;
 }
 
@@ -160,6 +168,28 @@ void LeaseLoop::relieve_hung_publishers(pg::Session& session) {
         }
         log(LogLevel::kError, "lease", "publisher made no progress; given up",
             {{"publisher", held->number}, {"relieved", relieved ? "yes" : "not yet"}});
+    }
+}
+
+void LeaseLoop::relieve_stray_publishers(pg::Session& session, const Uuid& instance) {
+    const auto strays_before = std::exchange(strays_, {});
+    const pg::Result owned = session.execute_repeated(kOwned, pg::Params().uuid(instance));
+    for (int i = 0; i < owned.row_count(); ++i) {
+        const std::pair which(static_cast<int16_t>(owned.integer(i, 0)), owned.integer(i, 1));
+        const bool is_run = std::any_of(watches_.begin(), watches_.end(), [&](const auto* watch) {
+            const auto held = watch->held();
+            return held && held->number == which.first && held->epoch == which.second;
+        });
+        if (is_run) continue;
+        const auto seen = strays_before.find(which);
+        const Clock::time_point since = seen == strays_before.end() ? Clock::now() : seen->second;
+        if (Clock::now() - since < options_.stray_after) {
+            strays_.emplace(which, since);
+            continue;
+        }
+        session.execute(kRelieve, pg::Params().int2(which.first).int8(which.second));
+        log(LogLevel::kWarn, "lease", "publisher owned by no thread; given up",
+            {{"publisher", which.first}, {"epoch", which.second}});
     }
 }
 

@@ -3,10 +3,12 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/metrics.h"
@@ -41,13 +43,12 @@ class PublisherWatch {
   public:
     void note_progress();
     std::chrono::milliseconds silence() const;
-    // The publisher the thread runs; none while it has none.
-    void set_publisher(const std::optional<PublisherState>& publisher, int64_t pid,
-                       int64_t started);
+    // The publisher the thread has taken or, after an error, is about to take again.
+    void set_publisher(const PublisherState& publisher, int64_t pid, int64_t started);
+    void clear_publisher();
     struct Held {
         int16_t number;
         int64_t epoch;
-        size_t lane_count;
         int64_t pid;
         int64_t started;
     };
@@ -67,6 +68,7 @@ struct LeaseOptions {
     pg::SessionOptions session;
     std::chrono::milliseconds lease{3000};
     std::chrono::milliseconds hung_after{60000};  // Without progress so long a thread is relieved.
+    std::chrono::milliseconds stray_after{5000};  // Owned by us, run by no thread of ours.
 };
 
 // Keeps the process's row of relay_members through a session of its own, so that neither a claim in
@@ -85,10 +87,14 @@ class LeaseLoop {
     // False if the row had expired or vanished.
     bool renew(pg::Session& session, const Uuid& instance);
     void relieve_hung_publishers(pg::Session& session);
+    // Gives up publishers that are ours by the database and no thread's of this process: the answer
+    // of their take was lost. A living process's publisher is nobody else's to settle.
+    void relieve_stray_publishers(pg::Session& session, const Uuid& instance);
 
     LeaseOptions options_;
     Lease& lease_;
     std::vector<PublisherWatch*> watches_;
+    std::map<std::pair<int16_t, int64_t>, std::chrono::steady_clock::time_point> strays_;
 };
 
 }  // namespace millrace

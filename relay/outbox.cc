@@ -215,7 +215,7 @@ int64_t Outbox::remove(const std::vector<LedgerTask>& tasks) {
     pg::ArrayBuilder gone_events(pg::Type::kUuid);
     for (int i = 0; i < candidates.row_count(); ++i) {
         const LedgerTask found = ledger_task_of(candidates, i);
-        if (std::find(tasks.begin(), tasks.end(), found) == tasks.end()) continue;
+        if (!std::binary_search(tasks.begin(), tasks.end(), found)) continue;
         gone_lanes.add_int2(found.lane);
         gone_ids.add_int8(found.id);
         gone_events.add_uuid(candidates.uuid(i, 2));
@@ -231,7 +231,7 @@ std::vector<LedgerTask> Outbox::present(const std::vector<LedgerTask>& tasks) {
     std::vector<LedgerTask> present;
     for (int i = 0; i < candidates.row_count(); ++i) {
         const LedgerTask found = ledger_task_of(candidates, i);
-        if (std::find(tasks.begin(), tasks.end(), found) != tasks.end()) present.push_back(found);
+        if (std::binary_search(tasks.begin(), tasks.end(), found)) present.push_back(found);
     }
     return present;
 }

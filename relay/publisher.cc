@@ -22,6 +22,8 @@ constexpr seconds kInitLimit{15};
 constexpr seconds kSettleLimit{8};  // Below idle_in_transaction_session_timeout (PROTOCOL 4.2).
 constexpr milliseconds kTakeEvery{100};
 constexpr seconds kNotAgain{10};
+constexpr seconds kTopicGrace{5};
+constexpr milliseconds kAskTopicEvery{200};
 
 std::string sequence_prefix(const Installation& installation, const PublisherState& publisher) {
     return installation.short_id() + "." + std::to_string(publisher.number) + "." +
@@ -73,6 +75,10 @@ void Publisher::serve(std::stop_token stop) {
         }
         if (const auto early = last_start_ + options_.linger - now; early > milliseconds(0)) {
             wait_for(stop, std::min<Clock::duration>(early, kBalanceEvery));
+            continue;
+        }
+        if (missing_ && !is_topic_decided()) {
+            wait_for(stop, kAskTopicEvery);
             continue;
         }
         if (step() > 0) {
@@ -133,6 +139,7 @@ bool Publisher::try_take(std::stop_token stop) {
         }
         MILLRACE_CRASH_POINT("relay.after_take");
         state_ = taken;
+        watch_.set_publisher(*state_, session_->backend_pid(), session_->backend_started());
         shared_.metrics.takeover(is_mine ? "own" : free.had_owner ? "dead_owner" : "free");
         log(LogLevel::kInfo, "relay", "publisher taken",
             {{"publisher", taken->number}, {"epoch", taken->epoch}});
@@ -161,8 +168,10 @@ void Publisher::settle() {
     counters_.load(*session_, state_->number, state_->generation);
     writer_.emplace(options_.message_format, sequence_prefix(shared_.installation, *state_));
     partition_counts_.clear();
+    missing_.reset();
     floor_.clear();
     is_settled_ = true;
+    has_more_ = false;
     next_balance_ = {};
     log(LogLevel::kInfo, "relay", "publisher settled",
         {{"publisher", state_->number},
@@ -204,10 +213,13 @@ void Publisher::hand_over() {
 
 size_t Publisher::step() {
     if (state_->lanes.empty()) return 0;
-    const Probe probe = outbox_->probe(state_->lanes, floor_);
-    if (!probe.found) {
-        floor_.found_nothing(probe.snapshot);
-        return 0;
+    // A claim that was cut short says itself that there is more.
+    if (!std::exchange(has_more_, false)) {
+        const Probe probe = outbox_->probe(state_->lanes, floor_);
+        if (!probe.found) {
+            floor_.found_nothing(probe.snapshot);
+            return 0;
+        }
     }
     last_start_ = Clock::now();
     Claim claim = outbox_->claim(
@@ -234,10 +246,8 @@ size_t Publisher::publish(Claim& claim) {
     first_lane_ = claim.tasks.front().lane;
     for (const Task& task : claim.tasks) {
         if (partition_count(task.topic) > 0) continue;
+        missing_ = MissingTopic{std::string(task.topic), task.lane, task.id, Clock::now()};
         session_->rollback();
-        halt_lane(task.lane, "topic_missing",
-                  "task " + std::to_string(task.id) + ": topic '" + std::string(task.topic) +
-                      "' does not exist");
         return 0;
     }
 
@@ -253,7 +263,7 @@ size_t Publisher::publish(Claim& claim) {
     // The rows of the counters are written while the broker takes the records. It also proves that
     // our session, and so the lock of the publisher's row, is still there: between the claim and
     // the Kafka commit nothing else would notice a take-over during a pause.
-    store_counters();
+    counters_.store(*session_);
     producer.flush();
     MILLRACE_CRASH_POINT("relay.before_kafka_commit");
     producer.commit();
@@ -289,20 +299,11 @@ void Publisher::produce_ledger_record(kafka::Producer& producer, const Claim& cl
     for (const Task& task : claim.tasks) {
         record.tasks.push_back({task.lane, task.id, digest_of(task.event_id)});
     }
-    std::sort(record.tasks.begin(), record.tasks.end(),
-              [](const LedgerTask& a, const LedgerTask& b) {
-                  return a.lane != b.lane ? a.lane < b.lane : a.id < b.id;
-              });
+    std::sort(record.tasks.begin(), record.tasks.end());
     const std::string topic = shared_.installation.ledger_topic();
     const std::string key = ledger_key(state_->number);
     const std::string value = encode(record);
     producer.produce({.topic = topic, .partition = state_->number, .key = key, .value = value});
-}
-
-void Publisher::store_counters() {
-    pg::Pipeline pipeline(*session_);
-    counters_.queue_store(pipeline);
-    pipeline.finish().value();
 }
 
 void Publisher::confirmed(const Claim& claim) {
@@ -316,6 +317,7 @@ void Publisher::confirmed(const Claim& claim) {
             {{"publisher", state_->number}, {"last_id", claim.tasks.back().id}});
     }
     counters_.committed();
+    has_more_ = claim.tasks.size() == static_cast<size_t>(task_limit_);
     task_limit_ = std::min(options_.batch.task_count, task_limit_ * 2);
 
     shared_.metrics.transaction("committed");
@@ -330,6 +332,20 @@ void Publisher::confirmed(const Claim& claim) {
     for (const auto& [topic, count] : by_topic) {
         shared_.metrics.published(std::string(topic), count);
     }
+}
+
+// A topic that was made a moment ago is unknown to brokers that have not heard of it, so one answer
+// is not believed: asked again, with no claim open, for some seconds. True once it is decided.
+bool Publisher::is_topic_decided() {
+    if (partition_count(missing_->topic) == 0 && Clock::now() - missing_->since < kTopicGrace) {
+        return false;
+    }
+    const MissingTopic missing = *std::exchange(missing_, std::nullopt);
+    if (partition_counts_.contains(missing.topic)) return true;
+    halt_lane(missing.lane, "topic_missing",
+              "task " + std::to_string(missing.task_id) + ": topic '" + missing.topic +
+                  "' does not exist");
+    return true;
 }
 
 // 0 if the broker says that there is no such topic.
@@ -348,7 +364,7 @@ int32_t Publisher::partition_count(std::string_view topic) {
 
 void Publisher::balance() {
     const LaneShare wanted = publishers_->share_of(*state_);
-    shared_.metrics.lanes_owned.Set(static_cast<double>(state_->lanes.size()));
+    show_lanes(state_->lanes.size());
     if (wanted.is_settled()) return;
     if (!wanted.to_give.empty()) sweep();
 
@@ -482,6 +498,8 @@ void Publisher::recover(const Failure& failure, std::stop_token stop) {
 
 // A refused batch of one task names the culprit; a larger one is cut in half until it does.
 void Publisher::note_poison(const Failure& failure) {
+    // The topic was deleted since it was asked for: the next claim asks, and then it waits a while.
+    if (failure.reason() == "topic_missing") return;
     if (produced_count_ == 1) {
         suspect_ = Suspect{first_lane_, failure.reason(), failure.detail()};
         return;
@@ -499,6 +517,7 @@ void Publisher::leave_unread(const std::string& reason) {
         publishers_->leave_unread(*state_, reason, *instance);
         not_before_[state_->number] = Clock::now() + kNotAgain;
         state_.reset();
+        watch_.clear_publisher();
     } catch (const Failure& again) {
         shared_.metrics.failure(again.reason());
     }
@@ -513,14 +532,17 @@ void Publisher::drop_everything() {
     outbox_.reset();
     publishers_.reset();
     session_.reset();
-    watch_.set_publisher(std::nullopt, 0, 0);
+    show_lanes(0);
 }
 
 void Publisher::show(const std::string& waiting) {
     watch_.set_waiting(waiting);
-    if (!session_) return;
-    watch_.set_publisher(is_settled_ ? state_ : std::nullopt, session_->backend_pid(),
-                         session_->backend_started());
+}
+
+// The publishers of a process share the gauge.
+void Publisher::show_lanes(size_t count) {
+    shared_.metrics.lanes_owned.Increment(static_cast<double>(count) -
+                                          static_cast<double>(std::exchange(shown_lanes_, count)));
 }
 
 }  // namespace millrace

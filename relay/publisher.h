@@ -69,8 +69,8 @@ class Publisher {
     size_t publish(Claim& claim);
     void produce_all(kafka::Producer& producer, const Claim& claim);
     void produce_ledger_record(kafka::Producer& producer, const Claim& claim);
-    void store_counters();
     void confirmed(const Claim& claim);
+    bool is_topic_decided();
     int32_t partition_count(std::string_view topic);
 
     // Between two transactions: gives and takes lanes, lets halted and paused ones go.
@@ -84,6 +84,7 @@ class Publisher {
     void leave_unread(const std::string& reason);
     void drop_everything();
     void show(const std::string& waiting);
+    void show_lanes(size_t count);
 
     PublisherOptions options_;
     RelayShared shared_;
@@ -111,8 +112,17 @@ class Publisher {
         std::string reason;
         std::string detail;
     };
-    std::optional<Suspect> suspect_;      // Declared after the settle (PROTOCOL 5.1).
-    size_t produced_count_ = 0;           // Of the transaction in progress.
+    std::optional<Suspect> suspect_;  // Declared after the settle (PROTOCOL 5.1).
+    struct MissingTopic {
+        std::string topic;
+        int16_t lane;
+        int64_t task_id;
+        Clock::time_point since;
+    };
+    std::optional<MissingTopic> missing_;  // A topic that the broker says does not exist.
+    size_t shown_lanes_ = 0;
+    bool has_more_ = false;               // The last claim was cut at its number of tasks.
+    size_t produced_count_ = 0;  // Of the transaction in progress.
     int16_t first_lane_ = 0;
     std::map<int16_t, Clock::time_point> not_before_;  // Its record can't be read: not for 10 s.
     Clock::time_point next_balance_{};

@@ -173,7 +173,7 @@ std::vector<int16_t> parse_lanes(std::string_view text) {
 std::vector<FreePublisher> Publishers::find_free(const std::optional<PublisherState>& mine) {
     pg::Params params;
     params.int2(mine ? mine->number : static_cast<int16_t>(-1)).int8(mine ? mine->epoch : -1);
-    const pg::Result rows = session_.execute(kFindFree, params);
+    const pg::Result rows = session_.execute_repeated(kFindFree, params);
     std::vector<FreePublisher> free;
     for (int i = 0; i < rows.row_count(); ++i) {
         free.push_back({.number = static_cast<int16_t>(rows.integer(i, 0)),
@@ -304,7 +304,8 @@ bool Publishers::halt_lane(int16_t number, int16_t lane, const std::string& reas
 }
 
 LaneShare Publishers::share_of(const PublisherState& publisher) {
-    const pg::Result row = session_.execute(kShare, pg::Params().int2(publisher.number));
+    const pg::Result row =
+        session_.execute_repeated(kShare, pg::Params().int2(publisher.number));
     const auto lane_count = static_cast<int>(row.integer(0, 0));
     const auto publisher_count = std::max(1, static_cast<int>(row.integer(0, 1)));
     const auto rank = static_cast<int>(row.integer(0, 2));

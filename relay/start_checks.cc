@@ -43,6 +43,16 @@ constexpr std::string_view kRights = R"(
            OR has_column_privilege(r.oid, c.oid, 'xid', 'INSERT')
            OR has_column_privilege(r.oid, c.oid, 'id', 'INSERT')))";
 
+// Roles of live relays whose sessions this one may not end; null if there is none.
+constexpr std::string_view kSignals = R"(
+    SELECT string_agg(DISTINCT r.rolname, ', ')
+    FROM millrace.relay_members m
+    JOIN pg_stat_activity a ON a.pid = m.pid
+    JOIN pg_roles r ON r.oid = a.usesysid
+    WHERE m.lease_until >= clock_timestamp()
+      AND NOT pg_has_role(current_user, r.oid, 'USAGE')
+      AND (r.rolsuper OR NOT pg_has_role(current_user, 'pg_signal_backend', 'USAGE')))";
+
 constexpr std::string_view kSameSession = R"(
     SELECT pg_backend_pid(),
            (SELECT count(*) FROM pg_prepared_statements WHERE name = 'pooler_check'))";
@@ -75,11 +85,18 @@ void check_relay_start(pg::Session& session, const Installation& installation) {
     }
     const pg::Result rights = session.execute(kRights);
     if (!rights.is_null(0, 0)) {
-        throw misconfigured("writer_rights",
-                            "these roles could change pending tasks or set their ids: " +
-                                rights.text(0, 0) +
-                                "; REVOKE ALL ON millrace.pending_tasks FROM them, then GRANT "
-                                "millrace_app TO them");
+        throw misconfigured(
+            "writer_rights",
+            "these roles could change pending tasks or set their ids: " + rights.text(0, 0) +
+                "; REVOKE ALL ON millrace.pending_tasks FROM them, then GRANT "
+                "millrace_app TO them");
+    }
+    const pg::Result signals = session.execute(kSignals);
+    if (!signals.is_null(0, 0)) {
+        throw misconfigured("signal_rights",
+                            "other relays of this installation run as " + signals.text(0, 0) +
+                                ": a session of theirs that hangs could not be ended; run all as "
+                                "one role, or GRANT pg_signal_backend TO this one");
     }
     std::vector<int16_t> lanes(static_cast<size_t>(installation.lane_count));
     std::iota(lanes.begin(), lanes.end(), static_cast<int16_t>(0));

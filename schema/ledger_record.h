@@ -27,7 +27,7 @@ struct LedgerTask {
     int64_t id = 0;
     uint32_t digest = 0;
 
-    friend bool operator==(const LedgerTask&, const LedgerTask&) = default;
+    friend auto operator<=>(const LedgerTask&, const LedgerTask&) = default;
 };
 
 // What one Kafka transaction of a publisher contained (PROTOCOL 4.1).

@@ -13,10 +13,13 @@ namespace {
 int migrate_up(const Arguments& arguments, const Config& config) {
     prepare_verb(config);
     kafka::Reaper reaper;
-    for (const std::string& line : install(config, arguments.install, reaper)) {
-        std::cout << line << "\n";
+    const Installing made = install(config, arguments.install, reaper);
+    for (const std::string& line : made.done) std::cout << line << "\n";
+    std::cout.flush();
+    for (const Failure& refused : made.refused) {
+        std::cerr << "millrace: " << refused.what() << "\n";
     }
-    return 0;
+    return made.refused.empty() ? 0 : made.refused.front().exit_code();
 }
 
 // Found wrong as long as something is left for `migrate up`.

@@ -1,7 +1,9 @@
 #include <iostream>
 
 #include "app/command.h"
+#include "app/projection_host.h"
 #include "app/table.h"
+#include "core/nearest_name.h"
 #include "projections/catalog.h"
 #include "relay/operator.h"
 
@@ -9,19 +11,61 @@ namespace millrace {
 
 namespace {
 
+// Where a projection stands, for readers and for us (migration 0003).
+constexpr std::string_view kProgress = R"(
+    SELECT count(*), max(applied_at)::text
+    FROM millrace.projection_lag
+    WHERE projection = $1 AND version = $2)";
+
+struct State {
+    std::string name;
+    Table::Cell reason;
+    Table::Cell then;
+};
+
+// What the catalog says of it, then what the folder of this configuration does.
+State state_of(const ServedProjection& found, const Config& config, pg::Session& session) {
+    if (found.entry && found.entry->is_halted()) {
+        return {"halted", cell_of(found.entry->halted_reason),
+                "millrace projection resume " + found.name};
+    }
+    // Without a folder there is nothing to compare with.
+    if (!config.boolean("projections.enabled")) return {"live", nullptr, nullptr};
+    if (found.serving == Serving::kNotInstalled) {
+        return {"not_installed", nullptr, "millrace migrate up"};
+    }
+    if (!found.file) return {std::string(name_of(found.serving)), nullptr, nullptr};
+    std::string missing;
+    for (const std::string& name :
+         missing_relations(session, *found.file, config.text("projections.view_schema"))) {
+        missing += (missing.empty() ? "it lacks " : ", ") + name;
+    }
+    if (!missing.empty()) return {"projection_incomplete", missing, "millrace migrate up"};
+    if (found.serving == Serving::kServed) return {"live", nullptr, nullptr};
+    return {std::string(name_of(found.serving)), nullptr, nullptr};
+}
+
 int list(const Arguments& arguments, const Config& config) {
     prepare_verb(config);
     Connection connection(config);
-    Table table({"projection", "version", "state", "since", "reason", "then"});
-    for (const CatalogEntry& entry : list_projections(connection.session)) {
-        Table::Cell since;
-        Table::Cell then;
-        if (entry.is_halted()) {
-            since = entry.halted_at;
-            then = "millrace projection resume " + entry.name;
+    pg::Session& session = connection.session;
+    Table table(
+        {"projection", "version", "state", "partitions", "applied_at", "since", "reason", "then"});
+    for (const ServedProjection& found :
+         match_projections(configured_projections(config), list_projections(session))) {
+        const State state = state_of(found, config, session);
+        if (!found.entry) {
+            table.add({found.name, nullptr, state.name, 0, nullptr, nullptr, state.reason,
+                       state.then});
+            continue;
         }
-        table.add({entry.name, entry.version, entry.is_halted() ? "halted" : "live", since,
-                   cell_of(entry.halted_reason), then});
+        const CatalogEntry& entry = *found.entry;
+        const pg::Result progress =
+            session.execute(kProgress, pg::Params().text(entry.name).int4(entry.version));
+        Table::Cell since;
+        if (entry.is_halted()) since = entry.halted_at;
+        table.add({entry.name, entry.version, state.name, progress.integer(0, 0),
+                   cell_of(progress.optional_text(0, 1)), since, state.reason, state.then});
     }
     if (arguments.as_json()) {
         print_json(std::cout, table.as_json());
@@ -34,12 +78,15 @@ int list(const Arguments& arguments, const Config& config) {
 // The newest version of that name.
 CatalogEntry named(pg::Session& session, const std::string& name) {
     std::optional<CatalogEntry> found;
-    for (const CatalogEntry& entry : list_projections(session)) {
+    const std::vector<CatalogEntry> entries = list_projections(session);
+    std::vector<std::string_view> known;
+    for (const CatalogEntry& entry : entries) {
+        known.push_back(entry.name);
         if (entry.name == name) found = entry;
     }
     if (found) return *found;
-    throw fatal("no_such_projection",
-                "there is no projection '" + name + "': see 'millrace projection list'")
+    throw fatal("no_such_projection", "there is no projection '" + name + "'" +
+                                          suggestion_for(name, known))
         .with_exit_code(kExitUsage);
 }
 
@@ -69,7 +116,7 @@ void add_projection(CLI::App& root, Choice& choice) {
         add_noun(root, "Operate", "projection", "which there are; try a halted one again");
     add_output(*add_verb(*noun,
                          {.name = "list",
-                          .summary = "every projection, and why one is halted",
+                          .summary = "every projection, its state, how far it is",
                           .example = "millrace projection list --config millrace.yaml"},
                          choice, list),
                choice);

@@ -20,7 +20,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kThisProgram = "/proc/self/exe";
 constexpr int kNotStarted = 127;
 constexpr size_t kShownLineCount = 5;
 
@@ -56,7 +55,9 @@ Child::Child(Child&& other) noexcept
 
 void Child::start() {
     // All that allocates is done before the fork: another thread may hold the allocator's lock.
-    std::vector<std::string> arguments{"millrace", "run", "--config", options_.config.string()};
+    std::vector<std::string> arguments{"millrace"};
+    arguments.insert(arguments.end(), options_.arguments.begin(), options_.arguments.end());
+    const std::string program = options_.program.string();
     const std::vector<char*> argument_pointers = pointers_to(arguments);
     const std::vector<char*> environment_pointers = pointers_to(options_.environment);
     const std::string log = options_.log.string();
@@ -73,7 +74,7 @@ void Child::start() {
     if (file < 0) _exit(kNotStarted);
     dup2(file, STDOUT_FILENO);
     dup2(file, STDERR_FILENO);
-    execve(kThisProgram, argument_pointers.data(), environment_pointers.data());
+    execve(program.c_str(), argument_pointers.data(), environment_pointers.data());
     _exit(kNotStarted);
 }
 
@@ -82,8 +83,8 @@ void Child::kill_and_restart() {
     start();
 }
 
-void Child::request_stop() const {
-    if (pid_ > 0 && !exit_status_) ::kill(pid_, SIGTERM);
+void Child::signal(int number) const {
+    if (pid_ > 0 && !exit_status_) ::kill(pid_, number);
 }
 
 std::optional<int> Child::exit_status() {

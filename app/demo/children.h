@@ -1,5 +1,6 @@
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <chrono>
@@ -13,16 +14,17 @@
 
 namespace millrace {
 
-// `millrace run` as a process of its own: this very program, with a configuration file. It leads a
-// process group, so that Ctrl-C reaches the demo alone; the kernel kills it when the thread that
+// A process of its own, by default this very program. It leads a process group, so that Ctrl-C
+// reaches its parent alone; the kernel kills it when the thread that
 // started it ends, so that it can't be left behind. Not thread-safe.
 class Child {
   public:
     struct Options {
         std::string name;  // For people: `relay 1`.
-        std::filesystem::path config;
+        std::vector<std::string> arguments;  // Without the program's name.
         std::filesystem::path log;  // Its output is appended.
         std::vector<std::string> environment;  // NAME=value.
+        std::filesystem::path program = "/proc/self/exe";
     };
 
     explicit Child(Options options);
@@ -35,10 +37,12 @@ class Child {
 
     // SIGKILL, waits for the end, starts it again.
     void kill_and_restart();
-    void request_stop() const;
+    void request_stop() const { signal(SIGTERM); }
+    void signal(int number) const;
     // How it ended, if it did: the exit code, or 128 + the signal's number.
     std::optional<int> exit_status();
 
+    pid_t pid() const { return pid_; }
     const std::string& name() const { return options_.name; }
     const std::filesystem::path& log() const { return options_.log; }
 

@@ -152,9 +152,9 @@ void Demo::prepare() {
     // Its own file alone: what overrides the user's must not override the demo's.
     const Config own = Config::load(folder_.worker_config().string(), {});
     topics_.adopt("millrace." + database_.name() + ".ledger");
-    for (const std::string& line : install(own, {}, reaper_)) {
-        std::cout << "migrate up: " << line << "\n";
-    }
+    const Installing made = install(own, {}, reaper_);
+    for (const std::string& line : made.done) std::cout << "migrate up: " << line << "\n";
+    if (!made.refused.empty()) throw made.refused.front();
 }
 
 void Demo::start_children() {
@@ -163,11 +163,11 @@ void Demo::start_children() {
     for (int i = 1; i <= count; ++i) {
         const std::string number = std::to_string(i);
         children_.add({.name = "relay " + number,
-                       .config = folder_.relay_config(),
+                       .arguments = {"run", "--config", folder_.relay_config().string()},
                        .log = folder_.path() / ("relay-" + number + ".log"),
                        .environment = environment});
         children_.add({.name = "worker " + number,
-                       .config = folder_.worker_config(),
+                       .arguments = {"run", "--config", folder_.worker_config().string()},
                        .log = folder_.path() / ("worker-" + number + ".log"),
                        .environment = environment});
     }

@@ -38,9 +38,9 @@ std::string url_of(const std::string& url, const std::string& database) {
 
 }  // namespace
 
-DemoDatabase::DemoDatabase(const pg::SessionOptions& server)
+DemoDatabase::DemoDatabase(const pg::SessionOptions& server, const std::string& owner)
     : server_(server),
-      name_("millrace_demo_" + Uuid::random().text().substr(0, 8)),
+      name_("millrace_" + owner + "_" + Uuid::random().text().substr(0, 8)),
       own_(server) {
     own_.url = url_of(server.url, name_);
     pg::Session session(server_);
@@ -49,8 +49,8 @@ DemoDatabase::DemoDatabase(const pg::SessionOptions& server)
     } catch (const Failure& failure) {
         if (failure.sqlstate() != kNoRight) throw;
         throw misconfigured("missing_right",
-                            "the demo makes a database of its own, which this role may not: as a "
-                            "superuser run ALTER ROLE " +
+                            owner + " makes a database of its own, which this role may not: as a "
+                                    "superuser run ALTER ROLE " +
                                 session.execute("SELECT quote_ident(current_user)").text(0, 0) +
                                 " CREATEDB");
     }

@@ -9,25 +9,22 @@ namespace millrace::kafka {
 
 namespace {
 
-constexpr int kRequestMilliseconds = 10000;
-
 using Queue = std::unique_ptr<rd_kafka_queue_t, decltype(&rd_kafka_queue_destroy)>;
 using EventPointer = std::unique_ptr<rd_kafka_event_t, decltype(&rd_kafka_event_destroy)>;
 using Options = std::unique_ptr<rd_kafka_AdminOptions_t, decltype(&rd_kafka_AdminOptions_destroy)>;
 
-Options make_options(rd_kafka_t* client, rd_kafka_admin_op_t operation) {
+Options make_options(rd_kafka_t* client, rd_kafka_admin_op_t operation, int limit) {
     Options options(rd_kafka_AdminOptions_new(client, operation), &rd_kafka_AdminOptions_destroy);
     std::array<char, 256> error{};
-    const rd_kafka_resp_err_t code = rd_kafka_AdminOptions_set_request_timeout(
-        options.get(), kRequestMilliseconds, error.data(), error.size());
+    const rd_kafka_resp_err_t code =
+        rd_kafka_AdminOptions_set_request_timeout(options.get(), limit, error.data(), error.size());
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, error.data());
     return options;
 }
 
 // Waits for the one answer on `queue`.
-EventPointer wait_answer(rd_kafka_queue_t* queue, const std::string& what) {
-    EventPointer event(rd_kafka_queue_poll(queue, kRequestMilliseconds + 1000),
-                       &rd_kafka_event_destroy);
+EventPointer wait_answer(rd_kafka_queue_t* queue, int limit, const std::string& what) {
+    EventPointer event(rd_kafka_queue_poll(queue, limit + 1000), &rd_kafka_event_destroy);
     if (event == nullptr) throw transient("kafka_timeout", what + ": no answer");
     const rd_kafka_resp_err_t code = rd_kafka_event_error(event.get());
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, what);
@@ -47,7 +44,7 @@ int32_t partition_of(std::string_view key, int32_t partition_count) {
 }
 
 std::string Admin::cluster_id() {
-    char* id = rd_kafka_clusterid(client_, kRequestMilliseconds);
+    char* id = rd_kafka_clusterid(client_, limit_);
     if (id == nullptr) throw transient("kafka_unreachable", "no broker told its cluster id");
     std::string text = id;
     rd_kafka_mem_free(client_, id);
@@ -56,13 +53,13 @@ std::string Admin::cluster_id() {
 
 std::optional<TopicFacts> Admin::topic_facts(const std::string& topic) {
     const Queue queue = make_queue(client_);
-    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, limit_);
     std::array<const char*, 1> names{topic.c_str()};
     const std::unique_ptr<rd_kafka_TopicCollection_t, decltype(&rd_kafka_TopicCollection_destroy)>
         topics(rd_kafka_TopicCollection_of_topic_names(names.data(), names.size()),
                &rd_kafka_TopicCollection_destroy);
     rd_kafka_DescribeTopics(client_, topics.get(), options.get(), queue.get());
-    const EventPointer event = wait_answer(queue.get(), "describe topic " + topic);
+    const EventPointer event = wait_answer(queue.get(), limit_, "describe topic " + topic);
 
     size_t count = 0;
     const rd_kafka_TopicDescription_t** found = rd_kafka_DescribeTopics_result_topics(
@@ -93,7 +90,7 @@ std::optional<int32_t> Admin::partition_count(const std::string& topic) {
     if (handle == nullptr) return std::nullopt;
     const rd_kafka_metadata_t* raw = nullptr;
     const rd_kafka_resp_err_t code =
-        rd_kafka_metadata(client_, /*all_topics=*/0, handle.get(), &raw, kRequestMilliseconds);
+        rd_kafka_metadata(client_, /*all_topics=*/0, handle.get(), &raw, limit_);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, "metadata of " + topic);
     const std::unique_ptr<const rd_kafka_metadata_t, decltype(&rd_kafka_metadata_destroy)> metadata(
         raw, &rd_kafka_metadata_destroy);
@@ -109,14 +106,14 @@ std::optional<int32_t> Admin::partition_count(const std::string& topic) {
 
 std::map<std::string, std::string> Admin::topic_config(const std::string& topic) {
     const Queue queue = make_queue(client_);
-    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, limit_);
     const std::unique_ptr<rd_kafka_ConfigResource_t, decltype(&rd_kafka_ConfigResource_destroy)>
         resource(rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str()),
                  &rd_kafka_ConfigResource_destroy);
     std::array<rd_kafka_ConfigResource_t*, 1> resources{resource.get()};
     rd_kafka_DescribeConfigs(client_, resources.data(), resources.size(), options.get(),
                              queue.get());
-    const EventPointer event = wait_answer(queue.get(), "configuration of " + topic);
+    const EventPointer event = wait_answer(queue.get(), limit_, "configuration of " + topic);
 
     size_t count = 0;
     const rd_kafka_ConfigResource_t** found = rd_kafka_DescribeConfigs_result_resources(
@@ -138,7 +135,7 @@ std::map<std::string, std::string> Admin::topic_config(const std::string& topic)
 
 bool Admin::create_topic(const TopicOptions& topic) {
     const Queue queue = make_queue(client_);
-    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_CREATETOPICS, limit_);
     std::array<char, 512> text{};
     const std::unique_ptr<rd_kafka_NewTopic_t, decltype(&rd_kafka_NewTopic_destroy)> wanted(
         rd_kafka_NewTopic_new(topic.name.c_str(), topic.partition_count, topic.replication,
@@ -152,7 +149,7 @@ bool Admin::create_topic(const TopicOptions& topic) {
     }
     std::array<rd_kafka_NewTopic_t*, 1> topics{wanted.get()};
     rd_kafka_CreateTopics(client_, topics.data(), topics.size(), options.get(), queue.get());
-    const EventPointer event = wait_answer(queue.get(), "create topic " + topic.name);
+    const EventPointer event = wait_answer(queue.get(), limit_, "create topic " + topic.name);
 
     size_t count = 0;
     const rd_kafka_topic_result_t** results = rd_kafka_CreateTopics_result_topics(
@@ -172,12 +169,12 @@ bool Admin::create_topic(const TopicOptions& topic) {
 
 bool Admin::delete_topic(const std::string& topic) {
     const Queue queue = make_queue(client_);
-    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DELETETOPICS);
+    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DELETETOPICS, limit_);
     const std::unique_ptr<rd_kafka_DeleteTopic_t, decltype(&rd_kafka_DeleteTopic_destroy)> named(
         rd_kafka_DeleteTopic_new(topic.c_str()), &rd_kafka_DeleteTopic_destroy);
     std::array<rd_kafka_DeleteTopic_t*, 1> topics{named.get()};
     rd_kafka_DeleteTopics(client_, topics.data(), topics.size(), options.get(), queue.get());
-    const EventPointer event = wait_answer(queue.get(), "delete topic " + topic);
+    const EventPointer event = wait_answer(queue.get(), limit_, "delete topic " + topic);
 
     size_t count = 0;
     const rd_kafka_topic_result_t** results = rd_kafka_DeleteTopics_result_topics(
@@ -191,13 +188,15 @@ bool Admin::delete_topic(const std::string& topic) {
 
 int64_t Admin::high_watermark(const std::string& topic, int32_t partition) {
     const auto all = high_watermarks(topic, partition + 1);
-    return all.at(partition);
+    const auto found = all.find(partition);
+    if (found == all.end()) throw transient("kafka_unreachable", "offsets of " + topic);
+    return found->second;
 }
 
 std::map<int32_t, int64_t> Admin::high_watermarks(const std::string& topic,
                                                   int32_t partition_count) {
     const Queue queue = make_queue(client_);
-    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_LISTOFFSETS);
+    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_LISTOFFSETS, limit_);
     // Uncommitted on purpose: an open transaction must show (PROTOCOL 4.2).
     rd_kafka_error_t* refused = rd_kafka_AdminOptions_set_isolation_level(
         options.get(), RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED);
@@ -215,7 +214,7 @@ std::map<int32_t, int64_t> Admin::high_watermarks(const std::string& topic,
             RD_KAFKA_OFFSET_SPEC_LATEST;
     }
     rd_kafka_ListOffsets(client_, wanted.get(), options.get(), queue.get());
-    const EventPointer event = wait_answer(queue.get(), "offsets of " + topic);
+    const EventPointer event = wait_answer(queue.get(), limit_, "offsets of " + topic);
 
     std::map<int32_t, int64_t> offsets;
     size_t count = 0;

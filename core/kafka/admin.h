@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -26,11 +27,12 @@ struct TopicFacts {
 // The partition the Java client's default partitioner gives a key: murmur2, positive, modulo.
 int32_t partition_of(std::string_view key, int32_t partition_count);
 
-// Questions and orders to the cluster over any client of ours. Each call blocks at most 10 s
-// (`topic_facts` and `topic_config` two of them) and throws kTransient when no broker answers.
+// Questions and orders to the cluster over any client of ours. Each call blocks at most
+// `limit` and a second more, and throws kTransient when no broker answers.
 class Admin {
   public:
-    explicit Admin(rd_kafka_t* client) : client_(client) {}
+    explicit Admin(rd_kafka_t* client, std::chrono::milliseconds limit = std::chrono::seconds(10))
+        : client_(client), limit_(static_cast<int>(limit.count())) {}
 
     std::string cluster_id();
     // Nothing when the broker says that there is no such topic.
@@ -48,6 +50,7 @@ class Admin {
 
   private:
     rd_kafka_t* client_;
+    int limit_;  // Milliseconds.
 };
 
 }  // namespace millrace::kafka

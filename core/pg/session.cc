@@ -2,6 +2,8 @@
 
 #include <poll.h>
 
+#include <algorithm>
+
 #include "core/check.h"
 
 namespace millrace::pg {
@@ -10,11 +12,14 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// So often does a call that waits ask whether it may go on.
+constexpr std::chrono::milliseconds kAskEvery{100};
+
 // Waits for the socket; false when the deadline has passed.
-bool wait_socket(int socket, short events, Clock::time_point deadline) {
+bool wait_until(int socket, short events, Clock::time_point deadline) {
     for (;;) {
         const auto left =
-            std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+            std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
         if (left <= 0) return false;
         pollfd entry{.fd = socket, .events = events, .revents = 0};
         const int ready = poll(&entry, 1, static_cast<int>(left));
@@ -103,7 +108,7 @@ void Session::connect() {
     while (PQstatus(connection_.get()) != CONNECTION_BAD && state != PGRES_POLLING_OK &&
            state != PGRES_POLLING_FAILED) {
         const short events = state == PGRES_POLLING_READING ? POLLIN : POLLOUT;
-        if (!wait_socket(PQsocket(connection_.get()), events, limit)) {
+        if (!wait_socket(events, limit)) {
             throw transient("pg_unreachable", "PostgreSQL did not answer in time");
         }
         state = PQconnectPoll(connection_.get());
@@ -145,6 +150,18 @@ Result Session::execute_prepared(const std::string& name, const Params& params) 
     return read_single();
 }
 
+Result Session::execute_repeated(std::string_view sql, const Params& params) {
+    return execute_prepared(prepared(sql, params), params);
+}
+
+const std::string& Session::prepared(std::string_view sql, const Params& params) {
+    const auto known = prepared_.find(sql);
+    if (known != prepared_.end()) return known->second;
+    const std::string name = "repeated_" + std::to_string(prepared_.size() + 1);
+    prepare(name, sql, params.wire().types);
+    return prepared_.emplace(sql, name).first->second;
+}
+
 void Session::run_script(const std::string& sql) {
     if (PQsendQuery(connection_.get(), sql.c_str()) == 0) throw_broken();
     const auto limit = deadline();
@@ -179,6 +196,17 @@ PGTransactionStatusType Session::transaction_status() const {
     return PQtransactionStatus(connection_.get());
 }
 
+bool Session::wait_socket(short events, Clock::time_point deadline) const {
+    const int socket = PQsocket(connection_.get());
+    if (!options_.may_wait) return wait_until(socket, events, deadline);
+    while (options_.may_wait()) {
+        const Clock::time_point next = Clock::now() + kAskEvery;
+        if (wait_until(socket, events, std::min(next, deadline))) return true;
+        if (next >= deadline) return false;
+    }
+    return false;
+}
+
 void Session::flush_and_wait(Clock::time_point deadline) {
     // Reading while writing keeps both sides from waiting for each other with full buffers.
     for (;;) {
@@ -186,7 +214,7 @@ void Session::flush_and_wait(Clock::time_point deadline) {
         if (unsent < 0) throw_broken();
         if (unsent == 0 && PQisBusy(connection_.get()) == 0) return;
         const short events = static_cast<short>(unsent == 1 ? POLLIN | POLLOUT : POLLIN);
-        if (!wait_socket(PQsocket(connection_.get()), events, deadline)) {
+        if (!wait_socket(events, deadline)) {
             throw unknown("pg_timeout", "PostgreSQL gave no answer within the call's time");
         }
         if (PQconsumeInput(connection_.get()) == 0) throw_broken();
@@ -222,7 +250,7 @@ std::vector<Result>& PipelineOutcome::value() {
     return results;
 }
 
-Pipeline::Pipeline(Session& session) : session_(session) {
+Pipeline::Pipeline(Session& session, Answers answers) : session_(session), answers_(answers) {
     if (PQenterPipelineMode(session_.connection_.get()) == 0) session_.throw_broken();
 }
 
@@ -239,7 +267,7 @@ void Pipeline::queue(std::string_view sql, const Params& params) {
                           wire.formats.data(), /*resultFormat=*/1) == 0) {
         session_.throw_broken();
     }
-    ++queued_count_;
+    queued();
 }
 
 void Pipeline::queue_prepared(const std::string& name, const Params& params) {
@@ -249,7 +277,13 @@ void Pipeline::queue_prepared(const std::string& name, const Params& params) {
                             /*resultFormat=*/1) == 0) {
         session_.throw_broken();
     }
+    queued();
+}
+
+void Pipeline::queued() {
     ++queued_count_;
+    if (answers_ == Answers::kTogether) return;
+    if (PQsendFlushRequest(session_.connection_.get()) == 0) session_.throw_broken();
 }
 
 void Pipeline::flush() {
@@ -259,7 +293,7 @@ void Pipeline::flush() {
         const int unsent = PQflush(session_.connection_.get());
         if (unsent < 0) session_.throw_broken();
         if (unsent == 0) return;
-        if (!wait_socket(PQsocket(session_.connection_.get()), POLLIN | POLLOUT, limit)) {
+        if (!session_.wait_socket(POLLIN | POLLOUT, limit)) {
             throw unknown("pg_timeout", "PostgreSQL took no statement within the call's time");
         }
         if (PQconsumeInput(session_.connection_.get()) == 0) session_.throw_broken();
@@ -285,8 +319,9 @@ PipelineOutcome Pipeline::finish() {
 }
 
 void Pipeline::read_answers() {
-    const auto limit = session_.deadline();
+    auto limit = session_.deadline();
     while (answered_count_ < queued_count_) {
+        if (answers_ == Answers::kEach) limit = session_.deadline();
         PGresult* answer = session_.next_result(limit);
         if (answer == nullptr) session_.throw_broken();
         note(answer);

@@ -3,6 +3,8 @@
 #include <libpq-fe.h>
 
 #include <chrono>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +26,8 @@ struct SessionOptions {
     std::chrono::milliseconds connect_timeout{5000};
     // No call blocks longer; past it the session is broken and the failure is kUnknown.
     std::chrono::milliseconds call_timeout{30000};
+    // Asked every 100 ms while a call waits for an answer; false ends the wait as its time would.
+    std::function<bool()> may_wait{};
 };
 
 // The settings of every session of ours: synchronous commit (PROTOCOL 2.5), no JIT, and time-outs
@@ -44,6 +48,10 @@ class Session {
     void prepare(const std::string& name, std::string_view sql,
                  const std::vector<unsigned>& types = {});
     Result execute_prepared(const std::string& name, const Params& params = {});
+    // For a statement that is run again and again: parsed and planned by its first call only.
+    Result execute_repeated(std::string_view sql, const Params& params = {});
+    // The name of such a statement for a pipeline; to be asked before the pipeline begins.
+    const std::string& prepared(std::string_view sql, const Params& params);
     // Several statements in one string, in one implicit transaction unless they say otherwise.
     void run_script(const std::string& sql);
     // COMMIT whose answer must be the tag COMMIT (PROTOCOL 3.6). Any other outcome is kUnknown.
@@ -63,6 +71,8 @@ class Session {
     friend class Pipeline;
 
     void connect();
+    // Waits for the socket; false when the deadline has passed, or `may_wait` says no.
+    bool wait_socket(short events, std::chrono::steady_clock::time_point deadline) const;
     void flush_and_wait(std::chrono::steady_clock::time_point deadline);
     // The next PGresult or null, waiting for it; throws when the connection breaks.
     PGresult* next_result(std::chrono::steady_clock::time_point deadline);
@@ -74,6 +84,7 @@ class Session {
     SessionOptions options_;
     std::unique_ptr<PGconn, decltype(&PQfinish)> connection_;
     int64_t backend_started_ = 0;
+    std::map<std::string, std::string, std::less<>> prepared_;  // Names by statement.
 };
 
 // The answers to a pipeline. `error` is the first one; later statements were not run because of it.
@@ -86,11 +97,15 @@ struct PipelineOutcome {
     std::vector<Result>& value();
 };
 
+// When the server sends the answers to a pipeline: it keeps them until the end, unless told to send
+// each. Each answer may take `call_timeout` then; otherwise that bounds all of them.
+enum class Answers { kTogether, kEach };
+
 // Statements sent together and answered together: one round trip. Not thread-safe; at most one per
 // session at a time. Destroyed before `finish`, it leaves the session broken.
 class Pipeline {
   public:
-    explicit Pipeline(Session& session);
+    explicit Pipeline(Session& session, Answers answers = Answers::kTogether);
     ~Pipeline();
     Pipeline(const Pipeline&) = delete;
     Pipeline& operator=(const Pipeline&) = delete;
@@ -108,10 +123,12 @@ class Pipeline {
     PipelineOutcome finish();
 
   private:
+    void queued();
     void read_answers();
     void note(PGresult* result);
 
     Session& session_;
+    const Answers answers_;
     PipelineOutcome outcome_;
     size_t queued_count_ = 0;
     size_t answered_count_ = 0;

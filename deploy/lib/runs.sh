@@ -82,22 +82,38 @@ run_on_fresh_servers() {
 
 # Runs the program's demo on fresh servers and ends with its status.
 run_demo() {
-    local status=0 pid
-    begin_run demo
+    run_on_servers demo "$build/release/app/millrace" demo "$@"
+}
+
+# The load bench, or `micro`. Results are appended to build/bench/results.md and .jsonl.
+run_bench() {
+    mkdir -p "$build/bench"
+    if [[ ${1:-} == micro ]]; then
+        unlock_checkout
+        exec "$build/release/bench/millrace_bench_micro" "${@:2}"
+    fi
+    run_on_servers bench "$build/release/bench/millrace_bench_load" --results "$build/bench/results" "$@"
+}
+
+# run_on_servers NAME COMMAND... with the configuration of fresh servers in the environment.
+run_on_servers() {
+    local name=$1 status=0 pid
+    shift
+    begin_run "$name"
     start_servers "$run"
     unlock_checkout
     mkdir "$run/tmp"
-    # Ctrl-C reaches the demo as well, which closes its shop and proves: its servers must stay till then.
+    # Ctrl-C reaches the command as well, which ends in its own way: its servers must stay till then.
     trap ':' INT
     (
         . "$run/env"
         export MILLRACE_POSTGRES_URL=$MILLRACE_TEST_PG MILLRACE_KAFKA_BROKERS=$MILLRACE_TEST_KAFKA
+        export MILLRACE_TEST_BROKER_PID=$(cut -d ' ' -f 1 "$run/kafka/pid")
         unset MILLRACE_CONFIG
-        TMPDIR=$run/tmp exec env --default-signal=INT,QUIT setpriv --pdeathsig TERM \
-            "$build/release/app/millrace" demo "$@"
+        TMPDIR=$run/tmp exec env --default-signal=INT,QUIT setpriv --pdeathsig TERM "$@"
     ) &
     pid=$!
-    # A signal ends `wait` before the demo ends.
+    # A signal ends `wait` before the command ends.
     while kill -0 "$pid" 2> /dev/null; do
         status=0
         wait "$pid" || status=$?

@@ -110,6 +110,87 @@ TEST(BatchRefused, ForTakingTooLongIsHalved) {
               3);
 }
 
+// Each statement below its time, all of them together above that of one call.
+TEST(BatchRefused, NotForStatementsThatTakeLongTogether) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    counted.database.connect().run_script(R"(
+        CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_sleep(0.8);
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER slow AFTER INSERT ON public.applied
+        FOR EACH STATEMENT EXECUTE FUNCTION public.slow();
+        CREATE TRIGGER slow AFTER INSERT ON public.totals
+        FOR EACH STATEMENT EXECUTE FUNCTION public.slow();
+        CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON public.totals
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.slow())");
+    ProjectionOptions options = counted.options();
+    options.statement_timeout = 1000ms;
+    feed.send_counted(20, 1, 1);
+    RunningProjection running(counted, options);
+
+    ASSERT_TRUE(applies(counted, 20));
+    EXPECT_EQ(counted.fault(20), "");
+    EXPECT_EQ(running.metric("millrace_projection_sends_lost_total"), 0);
+}
+
+TEST(BatchRefused, ByTheEndOfItsOwnBackendIsHalved) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    counted.database.connect().run_script(R"(
+        CREATE FUNCTION public.die() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF (SELECT count(*) FROM new_rows) > 50 THEN
+                PERFORM pg_terminate_backend(pg_backend_pid());
+            END IF;
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER die AFTER INSERT ON public.applied REFERENCING NEW TABLE AS new_rows
+        FOR EACH STATEMENT EXECUTE FUNCTION public.die())");
+    ProjectionOptions options = counted.options();
+    options.retry_count = 2;
+    feed.send_counted(300, 3, 1);
+    RunningProjection running(counted, options);
+
+    ASSERT_TRUE(applies(counted, 300));
+    EXPECT_EQ(counted.fault(300), "");
+    // Two sends each of 300, 150 and 75.
+    EXPECT_GE(running.metric("millrace_projection_sends_lost_total"), 6);
+    EXPECT_EQ(running.status().halted, "");
+}
+
+TEST(BatchRefused, AsOneEventThatEndsItsBackendIsShownAndTriedForEver) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    counted.database.connect().run_script(R"(
+        CREATE FUNCTION public.die() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_terminate_backend(pg_backend_pid());
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER die AFTER INSERT ON public.applied FOR EACH ROW WHEN (NEW.key = 'k7')
+        EXECUTE FUNCTION public.die())");
+    ProjectionOptions options = counted.options();
+    options.retry_count = 2;
+    feed.send_counted(8, 8, 1);
+    RunningProjection running(counted, options);
+
+    EXPECT_TRUE(eventually(60s, [&] {
+        const ProjectionStatus status = running.status();
+        const std::string event = counted.topic + "-0@7-7 was sent 3 times";
+        return !status.waiting.empty() && contains(status.waiting[0], event);
+    }));
+    EXPECT_EQ(counted.applied_count(), 7);
+    EXPECT_EQ(counted.halted_reason(), std::nullopt);
+    counted.database.connect().execute("DROP TRIGGER die ON public.applied");
+
+    ASSERT_TRUE(applies(counted, 8));
+    EXPECT_EQ(counted.fault(8), "");
+    EXPECT_TRUE(eventually(10s, [&] { return running.status().waiting.empty(); }));
+}
+
 TEST(BatchRefused, ByTheEnvironmentWaitsAndGoesOnByItself) {
     Counted counted(1);
     Feed feed(counted.topic);
@@ -167,6 +248,29 @@ TEST(BatchRefused, ForAConstraintHaltsTheFleetAndNamesIt) {
         return first.status().halted.empty() && second.status().halted.empty();
     }));
     EXPECT_EQ(first.metric("millrace_projection_halted"), 0);
+}
+
+// The loop's upkeep is due when the refusal comes, and the loop has left its group.
+TEST(BatchRefused, AfterASecondHaltsAndLivesOn) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    counted.database.connect().run_script(R"(
+        CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_sleep(1.2);
+            RAISE 'refused' USING ERRCODE = '23514';
+        END $$;
+        CREATE TRIGGER refuse AFTER INSERT ON public.applied
+        FOR EACH STATEMENT EXECUTE FUNCTION public.refuse())");
+    feed.send_counted(20, 2, 1);
+    RunningProjection running(counted);
+
+    ASSERT_TRUE(halts(counted));
+    counted.database.connect().execute("DROP TRIGGER refuse ON public.applied");
+    counted.resume();
+
+    ASSERT_TRUE(applies(counted, 20));
+    EXPECT_EQ(counted.fault(20), "");
 }
 
 TEST(BatchRefused, AtItsCommitHaltsWithTheConstraint) {

@@ -28,7 +28,8 @@ class KeptLease {
                              .application_name = "millrace lease",
                              .settings = pg::common_settings()},
                  .lease = duration,
-                 .hung_after = 500ms},
+                 .hung_after = 500ms,
+                 .stray_after = 500ms},
                 lease_, std::move(watches)),
           thread_([this](std::stop_token stop) { loop_.run(std::move(stop)); }) {}
 
@@ -168,6 +169,37 @@ TEST_F(MembersTest, ThreadWithoutProgressThatHoldsItsRowLosesItsSession) {
     EXPECT_TRUE(eventually(10s, [&] {
         return number("SELECT count(*) FROM pg_stat_activity WHERE pid = " +
                       std::to_string(hung.backend_pid())) == 0;
+    }));
+}
+
+// PROTOCOL 2.1: the answer of a take may be lost with its session. The database then names a living
+// process as the owner, so nobody else may settle it, and no thread of that process knows.
+TEST_F(MembersTest, PublisherThatNoThreadRunsIsGivenUp) {
+    KeptLease kept(database_, 300ms);
+
+    session_.execute("UPDATE millrace.relay_publishers SET owner = '" + kept.instance().text() +
+                     "', epoch = epoch + 1 WHERE number = 3");
+
+    EXPECT_TRUE(eventually(10s, [&] {
+        return number(
+                   "SELECT count(*) FROM millrace.relay_publishers "
+                   "WHERE number = 3 AND owner IS NULL") == 1;
+    }));
+}
+
+// PROTOCOL 2.1: taken, not yet settled, which may take long while Kafka is away.
+TEST_F(MembersTest, PublisherThatAThreadHasTakenIsKept) {
+    PublisherWatch watch;
+    KeptLease kept(database_, 100ms, {&watch});
+    watch.set_publisher(PublisherState{.number = 3, .epoch = 1, .lanes = {}}, 0, 0);
+    session_.execute("UPDATE millrace.relay_publishers SET owner = '" + kept.instance().text() +
+                     "', epoch = 1 WHERE number = 3");
+
+    EXPECT_FALSE(eventually(1500ms, [&] {
+        watch.note_progress();
+        return number(
+                   "SELECT count(*) FROM millrace.relay_publishers WHERE number = 3 "
+                   "AND owner IS NULL") == 1;
     }));
 }
 

@@ -145,6 +145,147 @@ TEST(Position, ThatAnOperatorMovedIsAdopted) {
     EXPECT_EQ(running.metric("millrace_projection_positions_lost_total"), 1);
 }
 
+// Back and back again while much is read ahead: nothing of an earlier stretch of reading may pass
+// for the next one's (PROTOCOL 7.4).
+TEST(Position, ThatIsMovedBackManyTimesSkipsNothing) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    ProjectionOptions options = counted.options();
+    options.batch.event_count = 100;
+    for (int i = 0; i < 10; ++i) feed.send_counted(2000, 10, 1);
+    RunningProjection running(counted, options);
+
+    for (int i = 0; i < 15; ++i) {
+        ASSERT_TRUE(applies(counted, 1500));
+        counted.database.connect().run_script(
+            "BEGIN; SELECT FROM millrace.positions FOR UPDATE; "
+            "UPDATE millrace.positions SET next_offset = 500, epoch = epoch + 1; "
+            "DELETE FROM public.applied WHERE off >= 500; DELETE FROM public.totals; "
+            "INSERT INTO public.totals SELECT key, count(*) FROM public.applied GROUP BY key; "
+            "COMMIT");
+    }
+
+    ASSERT_TRUE(applies(counted, feed.sent_count()));
+    running.stop();
+    EXPECT_EQ(counted.fault(feed.sent_count()), "");
+}
+
+TEST(Position, ThatIsLockedHoldsUpNoOtherPartition) {
+    Counted counted(2);
+    Feed feed(counted.topic);
+    ProjectionOptions options = counted.options();
+    options.statement_timeout = 500ms;
+    RunningProjection running(counted, options);
+    feed.send_counted(20, 2, 2);
+    ASSERT_TRUE(applies(counted, 20));
+    pg::Session rival = counted.database.connect();
+    rival.execute("SET idle_in_transaction_session_timeout = 0");
+    {
+        pg::Transaction transaction(rival);
+        transaction.execute("SELECT FROM millrace.positions WHERE partition = 0 FOR UPDATE");
+        for (int i = 1; i <= 5; ++i) {
+            feed.send_counted(20, 2, 2);
+            ASSERT_TRUE(eventually(60s, [&] {
+                return counted.number("SELECT count(*) FROM public.applied "
+                                      "WHERE partition = 1") == 10 + 10 * i;
+            }));
+        }
+        EXPECT_EQ(counted.number("SELECT count(*) FROM public.applied WHERE partition = 0"), 10);
+        EXPECT_TRUE(eventually(20s, [&] { return !running.status().waiting.empty(); }));
+    }
+
+    ASSERT_TRUE(applies(counted, feed.sent_count()));
+    EXPECT_EQ(counted.fault(feed.sent_count()), "");
+    EXPECT_TRUE(eventually(10s, [&] { return running.status().waiting.empty(); }));
+}
+
+TEST(Position, ThatWasRemovedHaltsInsteadOfBeginningAgain) {
+    Counted counted(2);
+    Feed feed(counted.topic);
+    const auto has_halted = [&] {
+        const auto reason = counted.halted_reason();
+        return reason && reason->starts_with("position_missing: " + counted.topic + "-1");
+    };
+    RunningProjection running(counted);
+    feed.send_counted(20, 2, 2);
+    ASSERT_TRUE(applies(counted, 20));
+
+    // The last partition: the one that might also have appeared just now.
+    counted.database.connect().execute("DELETE FROM millrace.positions WHERE partition = 1");
+    feed.send_counted(20, 2, 2);
+    ASSERT_TRUE(eventually(30s, has_halted));
+    running.stop();
+    EXPECT_EQ(counted.number("SELECT count(*) FROM millrace.positions"), 1);
+    counted.resume();
+    RunningProjection next(counted);
+
+    EXPECT_TRUE(eventually(30s, has_halted));
+    EXPECT_EQ(counted.number("SELECT count(*) FROM public.applied WHERE partition = 1"), 10);
+}
+
+// Two loops that see a projection for the first time at different moments.
+TEST(Position, IsResolvedOnceWhoeverLooksWhen) {
+    Counted counted(2);
+    pg::Session first = counted.database.connect();
+    pg::Session second = counted.database.connect();
+    Positions early(first, {.name = "counted", .version = 1}, Uuid::random());
+    Positions late(second, {.name = "counted", .version = 1}, Uuid::random());
+    const auto seen = [&](int64_t end, int32_t partition_count) {
+        NewTopic topic{.topic = "t", .partition_count = partition_count};
+        for (int32_t i = 0; i < partition_count; ++i) {
+            topic.positions.push_back({.where = {.topic = "t", .partition = i},
+                                       .next_offset = end,
+                                       .topic_id = Uuid::random()});
+        }
+        return std::vector<NewTopic>{topic};
+    };
+    ASSERT_FALSE(early.is_seen());
+    ASSERT_FALSE(late.is_seen());
+
+    // The later one has looked at a log that grew, by records and by a partition.
+    EXPECT_TRUE(early.seed(seen(100, 2)));
+    EXPECT_FALSE(late.seed(seen(105, 3)));
+
+    EXPECT_EQ(counted.number("SELECT count(*) FROM millrace.positions WHERE next_offset = 100"), 2);
+    EXPECT_EQ(counted.number("SELECT count(*) FROM millrace.positions"), 2);
+    EXPECT_EQ(late.partition_count("t"), 2);
+}
+
+// A loop that waits for PostgreSQL is alive, and its stop does not wait for the statement's end.
+TEST(Position, OfABatchThatRunsLongIsLeftAloneByAStop) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    counted.database.connect().run_script(R"(
+        CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_sleep(600);
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER slow AFTER INSERT ON public.applied
+        FOR EACH STATEMENT EXECUTE FUNCTION public.slow())");
+    ProjectionOptions options = counted.options();
+    options.statement_timeout = 60s;
+    feed.send_counted(20, 1, 1);
+    RunningProjection running(counted, options);
+    ASSERT_TRUE(eventually(60s, [&] {
+        return counted.number("SELECT count(*) FROM pg_stat_activity "
+                              "WHERE application_name = 'millrace counted' "
+                              "AND datname = current_database() AND state = 'active' "
+                              "AND clock_timestamp() - query_start > interval '4 s'") == 1;
+    }));
+    EXPECT_LT(running.status().longest_silence, 3s);
+
+    running.stop();
+
+    // It was not waited for until PostgreSQL ended the statement.
+    EXPECT_EQ(running.metric("millrace_projection_retries_total"), 0);
+    EXPECT_EQ(counted.applied_count(), 0);
+    counted.database.connect().execute("DROP TRIGGER slow ON public.applied");
+    RunningProjection next(counted);
+    ASSERT_TRUE(applies(counted, 20));
+    EXPECT_EQ(counted.fault(20), "");
+}
+
 // PROTOCOL 7.2a.
 TEST(Position, ThatAStoppedWorkerLocksIsFreedByEndingItsSession) {
     Counted counted(1);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
 #include "core/failure.h"
@@ -16,6 +17,7 @@ using test::event_at;
 using test::failure_of;
 using test::file_text;
 using testing::ElementsAre;
+using testing::ElementsAreArray;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
@@ -342,6 +344,111 @@ TEST(Samples, CustomerTotalsAddUpHoweverBatchesAreCut) {
                     ElementsAre("(c1,0,0)", "(c2,2,207)"))
             << "cut at " << cut;
     }
+}
+
+// Batches of which each key comes three times at least and some very often, as the shop's do: key
+// number k with a weight of 1/k.
+std::vector<std::vector<ShopEvent>> zipf_batches(std::mt19937& random) {
+    constexpr int kOrderCount = 60;
+    std::vector<double> weights;
+    for (int k = 1; k <= kOrderCount; ++k) weights.push_back(1.0 / k);
+    std::discrete_distribution<int> zipf(weights.begin(), weights.end());
+    const std::vector<std::string> types{"OrderPlaced", "OrderPaid", "OrderCancelled"};
+    std::vector<std::vector<ShopEvent>> batches(8);
+    for (std::vector<ShopEvent>& batch : batches) {
+        std::vector<int> orders;
+        for (int k = 0; k < 3 * kOrderCount; ++k) orders.push_back(k % kOrderCount);
+        while (orders.size() < 600) orders.push_back(zipf(random));
+        std::shuffle(orders.begin(), orders.end(), random);
+        for (const int order : orders) {
+            batch.push_back({types[random() % types.size()], "o" + std::to_string(order),
+                             "c" + std::to_string(random() % 7),
+                             static_cast<int>(random() % 1000)});
+        }
+    }
+    return batches;
+}
+
+std::vector<std::string> applied_rows(const std::string& name, const std::string& sql,
+                                      const std::vector<std::vector<ShopEvent>>& batches) {
+    Applied shop(test::sample(name));
+    int64_t offset = 0;
+    for (const std::vector<ShopEvent>& batch : batches) {
+        for (const ShopEvent& event : batch) {
+            const std::string payload = payload_of(event);
+            const Event message = event_at(offset++, event.type, event.order, payload);
+            const bool is_taken = !shop.handler().wants(message) || shop.handler().collect(message);
+            EXPECT_TRUE(is_taken);
+        }
+        shop.apply();
+    }
+    return shop.rows(sql);
+}
+
+TEST(Samples, OrdersAgreeWithAFoldOverKeysThatRepeatInABatch) {
+    struct Order {
+        std::string customer;
+        std::string cents;
+        std::string status;
+        int64_t events = 0;
+    };
+    const unsigned seed = std::random_device{}();
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937 random(seed);
+    const auto batches = zipf_batches(random);
+    std::map<std::string, Order> orders;
+    for (const std::vector<ShopEvent>& batch : batches) {
+        for (const ShopEvent& event : batch) {
+            Order& order = orders[event.order];
+            ++order.events;
+            if (event.type == "OrderPaid") {
+                order.status = "paid";
+                continue;
+            }
+            order.status = event.type == "OrderPlaced" ? "placed" : "cancelled";
+            order.customer = event.customer;
+            order.cents = std::to_string(event.cents);
+        }
+    }
+    std::vector<std::string> expected;
+    for (const auto& [id, order] : orders) {
+        expected.push_back("(" + id + "," + order.customer + "," + order.cents + "," +
+                           order.status + "," + std::to_string(order.events) + ")");
+    }
+
+    EXPECT_THAT(applied_rows("orders.sql",
+                             "SELECT ROW(order_id, customer_id, amount_cents, status, "
+                             "events)::text FROM orders_v1.orders ORDER BY order_id COLLATE \"C\"",
+                             batches),
+                ElementsAreArray(expected));
+}
+
+TEST(Samples, CustomerTotalsAgreeWithAFoldOverKeysThatRepeatInABatch) {
+    const unsigned seed = std::random_device{}();
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937 random(seed);
+    const auto batches = zipf_batches(random);
+    std::map<std::string, std::pair<int64_t, int64_t>> totals;
+    for (const std::vector<ShopEvent>& batch : batches) {
+        for (const ShopEvent& event : batch) {
+            if (event.type == "OrderPaid") continue;
+            const int sign = event.type == "OrderPlaced" ? 1 : -1;
+            totals[event.customer].first += sign;
+            totals[event.customer].second += sign * event.cents;
+        }
+    }
+    std::vector<std::string> expected;
+    for (const auto& [customer, total] : totals) {
+        expected.push_back("(" + customer + "," + std::to_string(total.first) + "," +
+                           std::to_string(total.second) + ")");
+    }
+
+    EXPECT_THAT(applied_rows("customer_totals.sql",
+                             "SELECT ROW(customer_id, orders, spent_cents)::text "
+                             "FROM customer_totals_v1.customer_totals "
+                             "ORDER BY customer_id COLLATE \"C\"",
+                             batches),
+                ElementsAreArray(expected));
 }
 
 // Random events, cut at random into batches, against SQL over the same events as plain rows.

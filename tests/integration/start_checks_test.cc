@@ -157,6 +157,20 @@ TEST_F(StartChecks, PassWithARoleThatOnlyReads) {
     EXPECT_EQ(check_with_role("SELECT ON millrace.pending_tasks").reason(), "passed");
 }
 
+// PROTOCOL 2.4: the session of a relay that was stopped in a send is ended by another relay.
+TEST_F(StartChecks, RefuseARoleThatCouldNotEndAnotherRelaysSession) {
+    session_.execute(
+        "INSERT INTO millrace.relay_members (instance, pid, backend_start, lease_until) "
+        "SELECT gen_random_uuid(), pid, backend_start, now() + interval '1 hour' "
+        "FROM pg_stat_activity WHERE pid = pg_backend_pid()");
+    session_.execute("CREATE ROLE " + role_);
+    session_.execute("GRANT USAGE ON SCHEMA millrace TO " + role_);
+    session_.execute("GRANT SELECT ON ALL TABLES IN SCHEMA millrace TO " + role_);
+    session_.execute("SET LOCAL ROLE " + role_);
+
+    EXPECT_EQ(check().reason(), "signal_rights");
+}
+
 // PROTOCOL 3.3.
 TEST_F(StartChecks, RefuseATableWhoseClaimWouldNotMergeItsLanes) {
     change("DROP CONSTRAINT pending_tasks_pkey");

@@ -94,6 +94,12 @@ void Process::kill() {
 
 bool Process::is_running() { return !reap(/*block=*/false); }
 
+bool Process::is_stopped() const {
+    const std::string stat = read_file("/proc/" + std::to_string(pid_) + "/stat");
+    const size_t name_end = stat.rfind(')');
+    return name_end != std::string::npos && stat.compare(name_end, 3, ") T") == 0;
+}
+
 std::optional<int> Process::wait(int seconds) {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
     while (std::chrono::steady_clock::now() < deadline) {

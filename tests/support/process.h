@@ -31,6 +31,8 @@ class Process {
     // SIGKILL, then waits for the end.
     void kill();
     bool is_running();
+    // By SIGSTOP, from outside or by itself.
+    bool is_stopped() const;
     // Waits for the end; nothing when it did not come in time. Signals count as 128 + number.
     std::optional<int> wait(int seconds);
     // Everything it wrote to standard error.

@@ -32,9 +32,11 @@ TEST(CommandLine, HelpShowsTheVerbsBySection) {
 
 TEST(CommandLine, EveryVerbHasHelpWithAnExample) {
     const std::vector<std::vector<std::string>> verbs{
+        {"bench"},
         {"run"},           {"migrate", "up"},   {"migrate", "status"}, {"validate"},
         {"config", "show"}, {"lanes", "list"},  {"lanes", "pause"},    {"lanes", "unpause"},
-        {"lanes", "resume"}, {"ledger", "status"}, {"ledger", "resume"}, {"outbox", "status"}};
+        {"lanes", "resume"}, {"ledger", "status"}, {"ledger", "resume"}, {"outbox", "status"},
+        {"projection", "list"}, {"projection", "resume"}};
     for (std::vector<std::string> verb : verbs) {
         verb.push_back("--help");
 
@@ -107,6 +109,22 @@ TEST(CommandLine, AServerThatIsDownEndsWith69) {
 
     EXPECT_EQ(finished.exit_code, kExitServerDown);
     EXPECT_THAT(finished.output, HasSubstr("pg_unreachable"));
+}
+
+TEST(CommandLine, NamesOfProjectionsThatAreNotThereAreMistakes) {
+    const Finished finished = run_program(
+        {"validate", "--config", config("projections: {only: [orders]}\n")});
+
+    EXPECT_EQ(finished.exit_code, kExitConfiguration);
+    EXPECT_THAT(finished.output, HasSubstr("projections.only: there is no projection 'orders'"));
+}
+
+TEST(CommandLine, AFolderOfProjectionsThatIsNamedMustBeThere) {
+    const Finished finished = run_program(
+        {"validate", "--config", config("projections: {folder: nowhere}\n")});
+
+    EXPECT_EQ(finished.exit_code, kExitConfiguration);
+    EXPECT_THAT(finished.output, HasSubstr("projection_folder"));
 }
 
 TEST(CommandLine, ConfigShowHidesSecretsAndNamesOrigins) {

@@ -67,13 +67,15 @@ Names metric_names(const std::string& text) {
     return found(text, "\"(millrace_(?:(?:relay|projection)_[a-z_]+|[a-z_]+_(?:up|info|total)))\"");
 }
 
-// Where a Failure is made, and where a lane or all publishers are halted without one.
+// Where a Failure is made, where a lane or all publishers are halted without one, and what the
+// classes of PostgreSQL's errors are called.
 Names failure_reasons(const std::string& text) {
     Names names = found(text,
                         "\\b(?:transient|unknown|lost|poison|halt|fatal|misconfigured)"
                         "\\(\\s*\"([a-z0-9_]+)\"");
     names.merge(found(text, "\\bFailure\\(\\s*FailureKind::k\\w+,\\s*\"([a-z0-9_]+)\""));
     names.merge(found(text, "\\bhalt_(?:lane|everything)\\([^\"]{1,60},\\s*\"([a-z0-9_]+)\""));
+    names.merge(found(text, "case FailureClass::k\\w+: return \"(pg_[a-z_]+)\""));
     return names;
 }
 

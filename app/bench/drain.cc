@@ -1,0 +1,131 @@
+#include "app/bench/drain.h"
+
+#include <atomic>
+#include <optional>
+#include <vector>
+
+#include "app/bench/log_end.h"
+#include "app/bench/preload.h"
+#include "app/bench/task_text.h"
+#include "app/bench/topic_reader.h"
+#include "core/failure.h"
+
+namespace millrace {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr milliseconds kLookEvery{10};
+constexpr milliseconds kQuiet{500};
+constexpr std::chrono::seconds kPatience{60};
+constexpr double kMicroseconds = 1e6;
+
+}  // namespace
+
+DrainResult measure_drain(const BenchGround& ground, int64_t task_count,
+                          const Workspace::Values& values) {
+    Workspace workspace(ground.config, {.projections = {}, .program = ground.program});
+    Progressing loading("preload of " + with_commas(task_count) + " tasks");
+    preload({.session = workspace.session_options(),
+             .insert = outbox_insert(workspace.topic()),
+             .task_count = task_count,
+             .on_progress = [&loading](int64_t done) { loading.show(with_commas(done)); }},
+            ground.stop);
+    ground.check_stop();
+    pg::Session session(workspace.session_options());
+    const CpuWatch watch(ground, session);
+    const auto is_empty = [&session] {
+        return !session.execute("SELECT EXISTS (SELECT FROM millrace.pending_tasks)").boolean(0, 0);
+    };
+    MeasuredWorker worker(workspace.start_worker("relay", values));
+    Cpu before = watch.now(worker);
+    before.worker = 0;
+    DrainResult result =
+        watch_drain(ground, workspace, worker, task_count, is_empty, before, watch);
+    result.transactions_per_second = worker.transaction_count() / result.seconds;
+    worker.stop();
+    check_topic(ground, workspace, task_count);
+    return result;
+}
+
+DrainResult watch_drain(const BenchGround& ground, Workspace& workspace, MeasuredWorker& worker,
+                        int64_t task_count, const std::function<bool()>& is_outbox_empty,
+                        const Cpu& cpu_before, const CpuWatch& cpu) {
+    LogEnd end(workspace.kafka_options(), workspace.topic(), workspace.partition_count(),
+               workspace.reaper());
+    Progressing draining("drain of " + with_commas(task_count) + " tasks");
+    std::optional<Clock::time_point> first;
+    Clock::time_point changed_at = Clock::now();
+    DrainResult result;
+    int64_t last = 0;
+    for (;;) {
+        ground.check_stop();
+        worker.check();
+        const int64_t sum = end.sum();
+        const Clock::time_point now = Clock::now();
+        if (sum != last) {
+            if (!first) first = now;
+            changed_at = now;
+            last = sum;
+            result.cpu = cpu.now(worker) - cpu_before;
+            result.resident_mebibytes = worker.resident();
+        }
+        draining.show(with_commas(last));
+        if (last >= task_count && now - changed_at > kQuiet && is_outbox_empty()) break;
+        if (now - changed_at > kPatience) {
+            throw fatal("bench_unsound", "nothing was published for a minute; the log " +
+                                             worker.child().log().string() + " may say why");
+        }
+        ground.pause(kLookEvery);
+    }
+    result.seconds = std::chrono::duration<double>(changed_at - *first).count();
+    result.rate = static_cast<double>(task_count) / result.seconds;
+    return result;
+}
+
+void check_topic(const BenchGround& ground, Workspace& workspace, int64_t task_count) {
+    std::vector<bool> is_seen(static_cast<size_t>(task_count));
+    std::atomic<int64_t> record_count{0};
+    std::atomic<int64_t> odd_count{0};
+    Progressing reading("reading them back");
+    TopicReader reader(
+        workspace.kafka_options(), workspace.topic(), workspace.partition_count(),
+        workspace.reaper(), [&](const rd_kafka_message_t& record, TopicReader::Clock::time_point) {
+            const int64_t n = bench_number({static_cast<const char*>(record.payload), record.len});
+            if (n < 0 || n >= task_count || is_seen[static_cast<size_t>(n)]) {
+                ++odd_count;
+            } else {
+                is_seen[static_cast<size_t>(n)] = true;
+            }
+            ++record_count;
+        });
+    const Clock::time_point deadline = Clock::now() + kPatience;
+    while (record_count < task_count && Clock::now() < deadline) {
+        reader.check();
+        reading.show(with_commas(record_count));
+        ground.pause(kLookEvery);
+    }
+    // What came twice comes behind.
+    ground.pause(kQuiet);
+    reader.stop();
+    if (record_count == task_count && odd_count == 0) return;
+    throw fatal("bench_unsound", "the topic holds " + with_commas(record_count) + " records of " +
+                                     with_commas(task_count) + " tasks, " + with_commas(odd_count) +
+                                     " of them doubled or foreign");
+}
+
+BenchRow row_of(const std::string& measure, const DrainResult& result, int64_t task_count) {
+    const double per_task = kMicroseconds / static_cast<double>(task_count);
+    return {.measure = measure,
+            .figures = {{"tasks/s", rounded(result.rate, 0)},
+                        {"seconds", rounded(result.seconds, 2)},
+                        {"PostgreSQL us/task", cpu_cell(result.cpu.postgres * per_task, 2)},
+                        {"worker us/task", rounded(result.cpu.worker * per_task, 2)},
+                        {"broker us/task", cpu_cell(result.cpu.broker * per_task, 2)},
+                        {"transactions/s", rounded(result.transactions_per_second, 0)},
+                        {"worker MiB", rounded(result.resident_mebibytes, 0)}}};
+}
+
+}  // namespace millrace

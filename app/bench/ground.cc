@@ -1,0 +1,53 @@
+#include "app/bench/ground.h"
+
+#include <iostream>
+
+#include "app/bench/process_times.h"
+#include "core/stop.h"
+
+namespace millrace {
+
+void BenchGround::check_stop() const {
+    if (stop.stop_requested()) throw Stopped{};
+}
+
+void BenchGround::pause(std::chrono::milliseconds duration) const {
+    if (!wait_for(stop, duration)) throw Stopped{};
+}
+
+void say(const std::string& text) {
+    std::cerr << "  " << text << std::endl;
+}
+
+void Progressing::show(const std::string& how_far) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now < next_) return;
+    next_ = now + std::chrono::seconds(2);
+    say(what_ + ": " + how_far);
+}
+
+Cpu operator-(const Cpu& later, const Cpu& earlier) {
+    return {.postgres = later.postgres - earlier.postgres,
+            .worker = later.worker - earlier.worker,
+            .broker = later.broker - earlier.broker};
+}
+
+CpuWatch::CpuWatch(const BenchGround& ground, pg::Session& session)
+    : postmaster_(local_postmaster(session)), broker_(ground.broker) {}
+
+Cpu CpuWatch::now(const MeasuredWorker& worker) const {
+    return {.postgres = postmaster_ == 0 ? 0 : cpu_seconds_of_postgres(postmaster_),
+            .worker = worker.cpu(),
+            .broker = broker_ == 0 ? 0 : cpu_seconds(broker_)};
+}
+
+std::string with_commas(int64_t number) {
+    std::string text = std::to_string(number);
+    for (auto place = static_cast<int64_t>(text.size()) - 3; place > (number < 0 ? 1 : 0);
+         place -= 3) {
+        text.insert(static_cast<size_t>(place), 1, ',');
+    }
+    return text;
+}
+
+}  // namespace millrace

@@ -1,0 +1,263 @@
+#include "app/bench/latency.h"
+
+#include <algorithm>
+#include <atomic>
+#include <set>
+#include <vector>
+
+#include "app/bench/task_text.h"
+#include "app/bench/task_writers.h"
+#include "app/bench/topic_reader.h"
+#include "core/failure.h"
+
+namespace millrace {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+// Caches, plans and the broker's compiler get that long.
+constexpr std::chrono::seconds kWarmUp{3};
+constexpr std::chrono::seconds kPatience{30};
+constexpr milliseconds kLookEvery{20};
+constexpr double kMicroseconds = 1e6;
+// A prime above all numbers: each task has a key of its own.
+constexpr int64_t kAllKeys = 999'999'937;
+
+double milliseconds_between(Clock::time_point from, Clock::time_point to) {
+    return std::chrono::duration<double, std::milli>(to - from).count();
+}
+
+TaskWriters::Options writer_options(const Workspace& workspace, const LatencyOptions& options) {
+    return {.session = workspace.session_options(),
+            .topic = workspace.topic(),
+            .tasks_per_second = options.tasks_per_second,
+            .tasks_per_transaction = options.tasks_per_transaction,
+            .duration = options.duration};
+}
+
+// Filled by a reader's thread or a polling one: when each number was seen first.
+class Sightings {
+  public:
+    explicit Sightings(int64_t count) : at_(static_cast<size_t>(count)) {}
+
+    void note(int64_t number, Clock::time_point at) {
+        if (number < 0 || number >= static_cast<int64_t>(at_.size())) return;
+        Clock::rep none = 0;
+        if (at_[static_cast<size_t>(number)].compare_exchange_strong(
+                none, at.time_since_epoch().count())) {
+            ++count_;
+        }
+    }
+    int64_t count() const { return count_.load(); }
+    Clock::time_point at(int64_t number) const {
+        return Clock::time_point(Clock::duration(at_[static_cast<size_t>(number)].load()));
+    }
+
+  private:
+    std::vector<std::atomic<Clock::rep>> at_;
+    std::atomic<int64_t> count_{0};
+};
+
+// The warm-up's numbers come first, the measured ones behind.
+struct Numbers {
+    int64_t warm_up = 0;
+    int64_t all = 0;
+};
+
+Numbers numbers_of(const LatencyOptions& options) {
+    const auto count = [&options](std::chrono::seconds duration) {
+        const auto tasks =
+            static_cast<int64_t>(options.tasks_per_second * static_cast<double>(duration.count()));
+        return tasks - tasks % options.tasks_per_transaction;
+    };
+    return {.warm_up = count(kWarmUp), .all = count(kWarmUp) + count(options.duration)};
+}
+
+LatencyResult result_of(const TaskWriters& writers, const Sightings& sightings,
+                        const Numbers& numbers) {
+    std::vector<double> samples;
+    Clock::time_point last = writers.began_at();
+    for (int64_t n = numbers.warm_up; n < numbers.all; ++n) {
+        const auto committed = writers.committed_at(n);
+        if (!committed) throw fatal("bench_unsound", "a writer did not commit all its tasks");
+        last = std::max(last, *committed);
+        samples.push_back(milliseconds_between(*committed, sightings.at(n)));
+    }
+    LatencyResult result;
+    result.task_count = static_cast<int64_t>(samples.size());
+    result.milliseconds = percentiles(std::move(samples));
+    result.seconds = std::chrono::duration<double>(last - writers.began_at()).count();
+    result.achieved_per_second = static_cast<double>(result.task_count) / result.seconds;
+    result.writer_delay_ms = milliseconds_between({}, Clock::time_point(writers.delay_max()));
+    return result;
+}
+
+template <typename Step>
+void await_all(const BenchGround& ground, const Sightings& sightings, int64_t count,
+               MeasuredWorker& worker, const std::string& what, Step step) {
+    Progressing progress(what);
+    int64_t last = -1;
+    Clock::time_point moved_at = Clock::now();
+    while (sightings.count() < count) {
+        ground.check_stop();
+        worker.check();
+        step();
+        const Clock::time_point now = Clock::now();
+        if (sightings.count() != last) moved_at = now;
+        last = sightings.count();
+        progress.show(with_commas(last) + " of " + with_commas(count) + " tasks seen");
+        if (now - moved_at > kPatience) {
+            throw fatal("bench_unsound", "only " + with_commas(last) + " of " + with_commas(count) +
+                                             " tasks were seen");
+        }
+    }
+}
+
+// Warm-up and measurement over a chain that runs; `step` is called while waiting.
+template <typename Step>
+LatencyResult run_writers(const BenchGround& ground, const LatencyOptions& options,
+                          const TaskWriters::Options& base, const Sightings& sightings,
+                          MeasuredWorker& worker, const CpuWatch& cpu,
+                          const std::function<void(const TaskWriters&)>& on_writers, Step step) {
+    const Numbers numbers = numbers_of(options);
+    TaskWriters::Options warm = base;
+    warm.duration = kWarmUp;
+    {
+        TaskWriters writers(warm);
+        on_writers(writers);
+        await_all(ground, sightings, numbers.warm_up, worker, "warm-up", step);
+        writers.join();
+    }
+    TaskWriters::Options measured = base;
+    measured.first_number = numbers.warm_up;
+    const Cpu before = cpu.now(worker);
+    const double transactions = worker.transaction_count();
+    TaskWriters writers(measured);
+    on_writers(writers);
+    await_all(ground, sightings, numbers.all, worker, "open loop", step);
+    writers.join();
+    const Cpu after = cpu.now(worker);
+    LatencyResult result = result_of(writers, sightings, numbers);
+    result.cpu = after - before;
+    result.transactions_per_second = (worker.transaction_count() - transactions) / result.seconds;
+    return result;
+}
+
+// Asks for the rows of tasks that are committed and were not seen yet.
+class RowWatch {
+  public:
+    RowWatch(pg::SessionOptions options, Sightings& sightings, int64_t end)
+        : session_(std::move(options)),
+          sightings_(sightings),
+          end_(end),
+          is_taken_(static_cast<size_t>(end)) {
+        session_.prepare("look",
+                         "SELECT order_id FROM read_models.orders "
+                         "WHERE order_id = ANY ($1::text[])");
+    }
+
+    void look(const TaskWriters& writers) {
+        // Numbers are committed nearly in order.
+        while (next_ < end_ && is_taken_[static_cast<size_t>(next_)]) ++next_;
+        for (int64_t n = next_; n < std::min(next_ + kWindow, end_); ++n) {
+            if (is_taken_[static_cast<size_t>(n)] || !writers.committed_at(n)) continue;
+            is_taken_[static_cast<size_t>(n)] = true;
+            outstanding_.insert(n);
+        }
+        if (outstanding_.empty()) return;
+        pg::ArrayBuilder keys(pg::Type::kText);
+        std::vector<std::pair<std::string, int64_t>> asked;
+        for (const int64_t n : outstanding_) {
+            asked.emplace_back(bench_key(n, kAllKeys), n);
+            keys.add_bytes(asked.back().first);
+        }
+        const pg::Result rows = session_.execute_prepared("look", pg::Params().array(keys));
+        const Clock::time_point now = Clock::now();
+        std::set<std::string_view> found;
+        for (int i = 0; i < rows.row_count(); ++i) found.insert(rows.bytes(i, 0));
+        for (const auto& [key, n] : asked) {
+            if (!found.contains(key)) continue;
+            sightings_.note(n, now);
+            outstanding_.erase(n);
+        }
+    }
+
+  private:
+    static constexpr int64_t kWindow = 1000;
+
+    pg::Session session_;
+    Sightings& sightings_;
+    int64_t next_ = 0;
+    const int64_t end_;
+    std::vector<bool> is_taken_;
+    std::set<int64_t> outstanding_;
+};
+
+}  // namespace
+
+LatencyResult measure_latency(const BenchGround& ground, const LatencyOptions& options) {
+    Workspace workspace(ground.config,
+                        {.projections = options.projections, .program = ground.program});
+    Sightings sightings(numbers_of(options).all);
+    MeasuredWorker worker(workspace.start_worker("relay", options.values));
+    TopicReader reader(
+        workspace.kafka_options(), workspace.topic(), workspace.partition_count(),
+        workspace.reaper(), [&sightings](const rd_kafka_message_t& record, Clock::time_point at) {
+            sightings.note(bench_number({static_cast<const char*>(record.payload), record.len}),
+                           at);
+        });
+    worker.await_start();
+    pg::Session session(workspace.session_options());
+    if (options.before) options.before(worker, CpuWatch(ground, session));
+    LatencyResult result = run_writers(
+        ground, options, writer_options(workspace, options), sightings, worker,
+        CpuWatch(ground, session), [](const TaskWriters&) {},
+        [&] {
+            reader.check();
+            ground.pause(kLookEvery);
+        });
+    worker.stop();
+    return result;
+}
+
+LatencyResult measure_end_to_end(const BenchGround& ground, const LatencyOptions& options) {
+    Workspace workspace(ground.config,
+                        {.projections = {sample_text("orders.sql")}, .program = ground.program});
+    const Numbers numbers = numbers_of(options);
+    Sightings sightings(numbers.all);
+    MeasuredWorker worker(workspace.start_worker("worker", options.values));
+    worker.await_start();
+    pg::Session session(workspace.session_options());
+    RowWatch watch(workspace.session_options(), sightings, numbers.all);
+    TaskWriters::Options base = writer_options(workspace, options);
+    base.key_count = kAllKeys;
+    const TaskWriters* current = nullptr;
+    LatencyResult result = run_writers(
+        ground, options, base, sightings, worker, CpuWatch(ground, session),
+        [&current](const TaskWriters& writers) { current = &writers; },
+        [&] {
+            watch.look(*current);
+            ground.pause(milliseconds(1));
+        });
+    worker.stop();
+    return result;
+}
+
+BenchRow row_of(const std::string& measure, const LatencyResult& result) {
+    const double per_task = kMicroseconds / static_cast<double>(result.task_count);
+    return {.measure = measure,
+            .figures = {{"p50 ms", rounded(result.milliseconds.p50, 2)},
+                        {"p99 ms", rounded(result.milliseconds.p99, 2)},
+                        {"p99.9 ms", rounded(result.milliseconds.p999, 2)},
+                        {"max ms", rounded(result.milliseconds.max, 1)},
+                        {"tasks/s", rounded(result.achieved_per_second, 0)},
+                        {"transactions/s", rounded(result.transactions_per_second, 0)},
+                        {"broker us/task", cpu_cell(result.cpu.broker * per_task, 1)},
+                        {"PostgreSQL us/task", cpu_cell(result.cpu.postgres * per_task, 1)},
+                        {"worker us/task", rounded(result.cpu.worker * per_task, 1)},
+                        {"writers' delay ms", rounded(result.writer_delay_ms, 1)}}};
+}
+
+}  // namespace millrace

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "app/bench/ground.h"
+#include "app/bench/percentiles.h"
+#include "app/bench/report.h"
+
+namespace millrace {
+
+struct LatencyOptions {
+    double tasks_per_second = 1000;
+    int tasks_per_transaction = 1;
+    std::chrono::seconds duration{10};
+    Workspace::Values values{};  // Of the worker.
+    std::vector<std::string> projections{};
+    // Called once the worker serves, before anything is written.
+    std::function<void(MeasuredWorker&, const CpuWatch&)> before{};
+};
+
+struct LatencyResult {
+    Percentiles milliseconds;
+    double achieved_per_second = 0;
+    Cpu cpu;
+    int64_t task_count = 0;
+    double seconds = 0;
+    double transactions_per_second = 0;
+    double writer_delay_ms = 0;
+};
+
+// From a writer's COMMIT having returned to the record in a read_committed reader's hands, in one
+// process and by one clock.
+LatencyResult measure_latency(const BenchGround& ground, const LatencyOptions& options);
+BenchRow row_of(const std::string& measure, const LatencyResult& result);
+
+// The same to the row in a read model, seen by a session that asks for what is outstanding all the
+// time.
+LatencyResult measure_end_to_end(const BenchGround& ground, const LatencyOptions& options);
+
+}  // namespace millrace

@@ -1,0 +1,85 @@
+#include "app/bench/measured_worker.h"
+
+#include <httplib.h>
+
+#include <chrono>
+#include <fstream>
+#include <regex>
+#include <sstream>
+#include <thread>
+
+#include "app/bench/process_times.h"
+#include "core/failure.h"
+
+namespace millrace {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr std::chrono::milliseconds kLookEvery{10};
+constexpr std::chrono::seconds kStopLimit{20};
+
+std::string text_of(const std::filesystem::path& path) {
+    std::ifstream file(path);
+    std::ostringstream text;
+    text << file.rdbuf();
+    return text.str();
+}
+
+}  // namespace
+
+double MeasuredWorker::metric(const std::string& line_start) {
+    if (port() == 0) return 0;
+    httplib::Client client("127.0.0.1", port());
+    client.set_read_timeout(2, 0);
+    const auto answer = client.Get("/metrics");
+    if (!answer) return 0;
+    std::istringstream lines(answer->body);
+    double sum = 0;
+    for (std::string line; std::getline(lines, line);) {
+        if (line.rfind(line_start, 0) == 0) sum += std::stod(line.substr(line.rfind(' ') + 1));
+    }
+    return sum;
+}
+
+double MeasuredWorker::cpu() const {
+    return cpu_seconds(child_.pid());
+}
+
+double MeasuredWorker::resident() const {
+    return resident_mebibytes(child_.pid());
+}
+
+void MeasuredWorker::await_start() {
+    while (port() == 0) {
+        check();
+        std::this_thread::sleep_for(kLookEvery);
+    }
+}
+
+void MeasuredWorker::check() {
+    if (const std::optional<int> status = child_.exit_status()) {
+        throw fatal("demo_child_ended", child_.name() + " ended by itself with status " +
+                                            std::to_string(*status) + "; its log says:\n" +
+                                            text_of(child_.log()));
+    }
+}
+
+void MeasuredWorker::stop() {
+    child_.signal(SIGCONT);
+    child_.request_stop();
+    const Clock::time_point deadline = Clock::now() + kStopLimit;
+    while (!child_.exit_status() && Clock::now() < deadline)
+        std::this_thread::sleep_for(kLookEvery);
+}
+
+int MeasuredWorker::port() {
+    if (port_ != 0) return port_;
+    static const std::regex address("admin[^\\n]*127\\.0\\.0\\.1:([0-9]+)");
+    const std::string log = text_of(child_.log());
+    std::smatch found;
+    if (std::regex_search(log, found, address)) port_ = std::stoi(found[1]);
+    return port_;
+}
+
+}  // namespace millrace

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <string>
+
+#include "app/demo/children.h"
+
+namespace millrace {
+
+// A `millrace run` that is asked for its metrics, by the address that it logged.
+class MeasuredWorker {
+  public:
+    explicit MeasuredWorker(Child child) : child_(std::move(child)) {}
+
+    // Sum of the metric's lines that begin so; 0 while it does not answer.
+    double metric(const std::string& line_start);
+    double transaction_count() { return metric("millrace_relay_transactions_total{"); }
+    double published_count() { return metric("millrace_relay_tasks_published_total{"); }
+    double cpu() const;
+    double resident() const;
+    // Waits until it serves; throws kFatal `demo_child_ended` when it ends instead.
+    void await_start();
+    // Throws kFatal `demo_child_ended` if it ended by itself.
+    void check();
+    // SIGTERM, then waits; killed after 20 s.
+    void stop();
+
+    Child& child() { return child_; }
+
+  private:
+    int port();
+
+    Child child_;
+    int port_ = 0;
+};
+
+}  // namespace millrace

@@ -1,0 +1,118 @@
+#include "app/bench/projection.h"
+
+#include <array>
+#include <functional>
+#include <optional>
+
+#include "app/bench/task_text.h"
+#include "core/failure.h"
+#include "core/kafka/admin.h"
+#include "core/kafka/producer.h"
+#include "relay/message.h"
+
+namespace millrace {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kKeyCount = 100'000;
+constexpr int64_t kTransactionEvents = 2000;
+constexpr std::chrono::seconds kInitTimeout{30};
+constexpr std::chrono::milliseconds kLookEvery{10};
+constexpr std::chrono::seconds kPatience{60};
+constexpr double kMicroseconds = 1e6;
+constexpr std::string_view kApplied = "millrace_projection_events_applied_total{";
+
+}  // namespace
+
+void feed_topic(const BenchGround& ground, Workspace& workspace, int64_t event_count,
+                int64_t key_count) {
+    kafka::Producer producer(workspace.kafka_options(), workspace.topic() + ".feed",
+                             workspace.reaper());
+    producer.init(kInitTimeout);
+    producer.warm_up({workspace.topic()});
+    MessageWriter writer(MessageFormat::kPayload, "0123abcd.0.1.");
+    std::vector<int64_t> last_n(static_cast<size_t>(workspace.partition_count()));
+    Progressing feeding("writing " + with_commas(event_count) + " events");
+    for (int64_t first = 0; first < event_count; first += kTransactionEvents) {
+        ground.check_stop();
+        producer.begin();
+        const int64_t end = std::min(first + kTransactionEvents, event_count);
+        for (int64_t n = first; n < end; ++n) {
+            const std::string key = bench_key(n, key_count);
+            const std::string payload = bench_payload(n, key_count);
+            const int32_t partition = kafka::partition_of(key, workspace.partition_count());
+            Task task;
+            task.event_id = Uuid::random();
+            task.topic = workspace.topic();
+            task.key = key;
+            task.task_type = kBenchTaskType;
+            task.payload = payload;
+            producer.produce(
+                writer.record(task, partition, ++last_n[static_cast<size_t>(partition)]));
+        }
+        producer.flush();
+        producer.commit();
+        feeding.show(with_commas(end));
+    }
+}
+
+ProjectionResult measure_projection(const BenchGround& ground, int64_t event_count,
+                                    const Workspace::Values& values) {
+    Workspace workspace(ground.config,
+                        {.projections = {sample_text("orders.sql")}, .program = ground.program});
+    feed_topic(ground, workspace, event_count, kKeyCount);
+    pg::Session session(workspace.session_options());
+    const CpuWatch watch(ground, session);
+    Workspace::Values all{{"relay.enabled", "false"}};
+    all.insert(all.end(), values.begin(), values.end());
+    MeasuredWorker worker(workspace.start_worker("worker", all));
+    Cpu before = watch.now(worker);
+    before.worker = 0;
+    Progressing applying("applying " + with_commas(event_count) + " events");
+    std::optional<Clock::time_point> first;
+    Clock::time_point moved_at = Clock::now();
+    double applied = 0;
+    while (static_cast<int64_t>(applied) < event_count) {
+        ground.pause(kLookEvery);
+        worker.check();
+        const double now_applied = worker.metric(std::string(kApplied));
+        const Clock::time_point now = Clock::now();
+        if (now_applied > applied) {
+            if (!first) first = now;
+            moved_at = now;
+            applied = now_applied;
+        }
+        applying.show(with_commas(static_cast<int64_t>(applied)));
+        if (now - moved_at > kPatience) {
+            throw fatal("bench_unsound", "no event was applied for a minute");
+        }
+    }
+    ProjectionResult result;
+    result.cpu = watch.now(worker) - before;
+    result.resident_mebibytes = worker.resident();
+    result.seconds = std::chrono::duration<double>(moved_at - *first).count();
+    result.rate = static_cast<double>(event_count) / result.seconds;
+    worker.stop();
+    const int64_t counted =
+        session.execute("SELECT sum(events)::bigint FROM read_models.orders").integer(0, 0);
+    if (counted != event_count) {
+        throw fatal("bench_unsound", "the read model counts " + with_commas(counted) +
+                                         " events of " + with_commas(event_count));
+    }
+    return result;
+}
+
+BenchRow row_of(const std::string& measure, const ProjectionResult& result, int64_t event_count) {
+    const double per_event = kMicroseconds / static_cast<double>(event_count);
+    return {.measure = measure,
+            .figures = {{"events/s", rounded(result.rate, 0)},
+                        {"seconds", rounded(result.seconds, 2)},
+                        {"PostgreSQL us/event", cpu_cell(result.cpu.postgres * per_event, 2)},
+                        {"worker us/event", rounded(result.cpu.worker * per_event, 2)},
+                        {"broker us/event", cpu_cell(result.cpu.broker * per_event, 2)},
+                        {"worker MiB", rounded(result.resident_mebibytes, 0)}}};
+}
+
+}  // namespace millrace

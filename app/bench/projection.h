@@ -1,0 +1,25 @@
+#pragma once
+
+#include "app/bench/ground.h"
+#include "app/bench/report.h"
+
+namespace millrace {
+
+struct ProjectionResult {
+    double seconds = 0;  // From the first event applied to the last.
+    double rate = 0;     // Events a second.
+    Cpu cpu;             // With the start of the process.
+    double resident_mebibytes = 0;
+};
+
+// Writes events to the workspace's topic as the relay does, in Kafka transactions of 2,000.
+void feed_topic(const BenchGround& ground, Workspace& workspace, int64_t event_count,
+                int64_t key_count);
+
+// A topic full of events over 100,000 keys into the sample read model `orders` by a worker. Throws
+// kFatal `bench_unsound` unless the read model then counts each event once.
+ProjectionResult measure_projection(const BenchGround& ground, int64_t event_count,
+                                    const Workspace::Values& values);
+BenchRow row_of(const std::string& measure, const ProjectionResult& result, int64_t event_count);
+
+}  // namespace millrace

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <ostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace millrace {
+
+// One measurement: what was measured, and its figures by name with their units.
+struct BenchRow {
+    std::string measure;
+    std::vector<std::pair<std::string, nlohmann::ordered_json>> figures;
+};
+
+// To as many digits as mean something.
+nlohmann::ordered_json rounded(double value, int digits);
+
+// None for 0: a server that runs elsewhere.
+nlohmann::ordered_json cpu_cell(double microseconds, int digits);
+
+nlohmann::ordered_json json_of(const BenchRow& row);
+// Tables in Markdown: rows that have the same figures stand below one head.
+std::string markdown_of(const std::vector<BenchRow>& rows);
+
+}  // namespace millrace

@@ -1,0 +1,122 @@
+#include <deque>
+
+#include "app/bench/latency.h"
+#include "app/bench/projection.h"
+#include "app/bench/task_writers.h"
+#include "bench/load/cases.h"
+
+namespace millrace::bench {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr double kSustained = 60'000;
+constexpr int kTasksPerTransaction = 500;
+constexpr std::chrono::seconds kSustainedFor{30};
+constexpr milliseconds kLookEvery{10};
+constexpr std::chrono::seconds kPatience{30};
+constexpr double kMicroseconds = 1e6;
+
+// How old the oldest committed task is that was not applied yet.
+class LagWatch {
+  public:
+    void committed(int64_t count, Clock::time_point at) { history_.push_back({count, at}); }
+
+    milliseconds applied(int64_t count, Clock::time_point at) {
+        while (!history_.empty() && history_.front().count <= count) history_.pop_front();
+        if (history_.empty()) return milliseconds(0);
+        const auto lag = std::chrono::duration_cast<milliseconds>(at - history_.front().at);
+        greatest_ = std::max(greatest_, lag);
+        return lag;
+    }
+
+    milliseconds greatest() const { return greatest_; }
+
+  private:
+    struct Moment {
+        int64_t count;
+        Clock::time_point at;
+    };
+    std::deque<Moment> history_;
+    milliseconds greatest_{0};
+};
+
+double applied_count(MeasuredWorker& worker) {
+    return worker.metric("millrace_projection_events_applied_total{");
+}
+
+// Writers at a rate until their time is over, watched until all they wrote is applied.
+BenchRow sustain(const BenchGround& ground, Workspace& workspace, MeasuredWorker& worker,
+                 const TaskWriters::Options& options) {
+    pg::Session session(workspace.session_options());
+    const CpuWatch cpu(ground, session);
+    const Cpu before = cpu.now(worker);
+    const auto first_applied = static_cast<int64_t>(applied_count(worker));
+    TaskWriters writers(options);
+    LagWatch lag;
+    Progressing progress("sustained");
+    const Clock::time_point limit = Clock::now() + options.duration + kPatience;
+    int64_t applied = 0;
+    Clock::time_point end = Clock::now();
+    while (applied < writers.task_count()) {
+        ground.pause(kLookEvery);
+        worker.check();
+        lag.committed(writers.committed_count(), Clock::now());
+        applied = static_cast<int64_t>(applied_count(worker)) - first_applied;
+        end = Clock::now();
+        const milliseconds now = lag.applied(applied, end);
+        progress.show(with_commas(applied) + " applied, " + std::to_string(now.count()) +
+                      " ms behind");
+        // Not sustained: the row says so by its rate and lag.
+        if (end > limit) break;
+    }
+    writers.stop();
+    const Cpu used = cpu.now(worker) - before;
+    const auto count = static_cast<double>(applied);
+    const double seconds = std::chrono::duration<double>(end - writers.began_at()).count();
+    const double delay_ms = std::chrono::duration<double, std::milli>(writers.delay_max()).count();
+    return {.measure = "end to end, sustained",
+            .figures = {{"tasks/s wanted", rounded(options.tasks_per_second, 0)},
+                        {"tasks/s through the chain", rounded(count / seconds, 0)},
+                        {"greatest lag ms", lag.greatest().count()},
+                        {"PostgreSQL us/task", rounded(used.postgres / count * kMicroseconds, 1)},
+                        {"worker us/task", rounded(used.worker / count * kMicroseconds, 1)},
+                        {"broker us/task", rounded(used.broker / count * kMicroseconds, 1)},
+                        {"writers' delay ms", rounded(delay_ms, 0)},
+                        {"worker MiB", rounded(worker.resident(), 0)}}};
+}
+
+void run_sustained(const BenchGround& ground, const Emit& emit) {
+    Workspace workspace(ground.config,
+                        {.projections = {sample_text("orders.sql")}, .program = ground.program});
+    MeasuredWorker worker(workspace.start_worker("worker", {}));
+    worker.await_start();
+    TaskWriters::Options options{.session = workspace.session_options(),
+                                 .topic = workspace.topic(),
+                                 .tasks_per_second = kSustained / 4,
+                                 .tasks_per_transaction = kTasksPerTransaction,
+                                 .writer_count = 3,
+                                 .duration = std::chrono::seconds(5)};
+    say("warm-up of the chain");
+    sustain(ground, workspace, worker, options);
+    options.first_number = 1'000'000;
+    options.tasks_per_second = kSustained;
+    options.duration = kSustainedFor;
+    emit(sustain(ground, workspace, worker, options));
+    worker.stop();
+}
+
+}  // namespace
+
+void run_chain(const BenchGround& ground, const CaseOptions& options, const Emit& emit) {
+    for (int round = 1; round <= options.round_count; ++round) {
+        const LatencyOptions what{.duration = std::chrono::seconds(options.seconds)};
+        emit(row_of("end to end, 1,000/s, round " + std::to_string(round),
+                    measure_end_to_end(ground, what)));
+    }
+    for (int round = 1; round <= options.round_count; ++round) run_sustained(ground, emit);
+}
+
+}  // namespace millrace::bench

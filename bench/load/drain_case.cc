@@ -1,0 +1,88 @@
+#include <map>
+
+#include "app/bench/drain.h"
+#include "app/bench/percentiles.h"
+#include "app/bench/preload.h"
+#include "bench/load/cases.h"
+#include "bench/load/textbook_relay.h"
+
+namespace millrace::bench {
+
+namespace {
+
+// One that is slower is written badly, or the machine is busy: no comparison with it is fair.
+constexpr double kTextbookLeast = 100'000;
+
+DrainResult drain_textbook(const BenchGround& ground, int64_t task_count) {
+    Workspace workspace(ground.config, {.projections = {}, .program = "/proc/self/exe"});
+    pg::Session session(workspace.session_options());
+    create_textbook_outbox(session);
+    Progressing loading("preload of " + with_commas(task_count) + " textbook tasks");
+    preload({.session = workspace.session_options(),
+             .table = "textbook_outbox",
+             .insert = textbook_insert(),
+             .task_count = task_count,
+             .on_progress = [&loading](int64_t done) { loading.show(with_commas(done)); }},
+            ground.stop);
+    ground.check_stop();
+    const CpuWatch watch(ground, session);
+    const auto is_empty = [&session] {
+        return !session.execute("SELECT EXISTS (SELECT FROM textbook_outbox WHERE status = 'new')")
+                    .boolean(0, 0);
+    };
+    MeasuredWorker relay(workspace.start_program(
+        "textbook",
+        {"textbook-relay", workspace.session_options().url, workspace.kafka_options().brokers,
+         workspace.topic(), std::to_string(workspace.partition_count())}));
+    Cpu before = watch.now(relay);
+    before.worker = 0;
+    DrainResult result = watch_drain(ground, workspace, relay, task_count, is_empty, before, watch);
+    check_topic(ground, workspace, task_count);
+    return result;
+}
+
+// The median run of several, with the spread of all.
+BenchRow row_of_rounds(const std::string& name, const std::vector<DrainResult>& rounds,
+                       int64_t task_count) {
+    std::vector<double> rates;
+    for (const DrainResult& round : rounds) rates.push_back(round.rate);
+    const double middle = median(rates);
+    const DrainResult* typical = &rounds.front();
+    for (const DrainResult& round : rounds) {
+        if (std::abs(round.rate - middle) < std::abs(typical->rate - middle)) typical = &round;
+    }
+    BenchRow row =
+        row_of(name + ", median of " + std::to_string(rounds.size()), *typical, task_count);
+    row.figures.emplace_back("spread %", rounded(spread_percent(rates), 0));
+    return row;
+}
+
+}  // namespace
+
+void run_drain(const BenchGround& ground, const CaseOptions& options, const Emit& emit) {
+    std::map<std::string, std::vector<DrainResult>> all;
+    const auto note = [&](const std::string& name, const DrainResult& result) {
+        all[name].push_back(result);
+        say(name + ": " + with_commas(static_cast<int64_t>(result.rate)) + " tasks/s");
+    };
+    for (int round = 1; round <= options.round_count; ++round) {
+        for (int publishers = 1; publishers <= 3; ++publishers) {
+            const std::string count = std::to_string(publishers);
+            note("drain, " + count + (publishers == 1 ? " publisher" : " publishers"),
+                 measure_drain(ground, options.task_count, {{"relay.publishers", count}}));
+        }
+        note("drain, textbook relay", drain_textbook(ground, options.task_count));
+    }
+    for (const auto& [name, rounds] : all) emit(row_of_rounds(name, rounds, options.task_count));
+    std::vector<double> textbook;
+    for (const DrainResult& round : all.at("drain, textbook relay")) {
+        textbook.push_back(round.rate);
+    }
+    if (median(textbook) < kTextbookLeast) {
+        say("VOID: the textbook relay drained fewer than " +
+            with_commas(static_cast<int64_t>(kTextbookLeast)) +
+            " tasks/s: the machine was busy or slow, or the baseline is written badly");
+    }
+}
+
+}  // namespace millrace::bench

@@ -1,0 +1,209 @@
+#include <atomic>
+
+#include "app/bench/latency.h"
+#include "app/bench/task_text.h"
+#include "app/bench/task_writers.h"
+#include "app/bench/topic_reader.h"
+#include "bench/load/cases.h"
+#include "core/failure.h"
+
+namespace millrace::bench {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr seconds kFloodFor{10};
+// More than writers on any machine that this runs on reach.
+constexpr double kFlat = 400'000;
+constexpr int kFloodTransaction = 500;
+constexpr double kMeanwhilePerSecond = 2000;
+constexpr seconds kPatience{120};
+constexpr milliseconds kLookEvery{20};
+
+// One relay, and what goes through it before and while something is held open.
+class HeldRun {
+  public:
+    HeldRun(const BenchGround& ground, const CaseOptions& options)
+        : ground_(ground),
+          options_(options),
+          workspace_(ground.config, {.projections = {}, .program = ground.program}),
+          worker_(workspace_.start_worker("relay", {})),
+          session_(workspace_.session_options()) {
+        worker_.await_start();
+    }
+
+    BenchRow run(const std::string& name, const std::vector<std::string>& opening) {
+        flood(kFloodFor);
+        const double before = flood(kFloodFor);
+        const Percentiles quick = latency();
+        pg::Session holder(workspace_.session_options());
+        // Ours end such a session after 20 s.
+        holder.execute("SET idle_in_transaction_session_timeout = 0");
+        for (const std::string& sql : opening) holder.execute(sql);
+        const Clock::time_point held_at = Clock::now();
+        // What it left in the outbox can't be published while it is open.
+        say(name + ": passing " + with_commas(options_.task_count) + " tasks");
+        for (const int64_t begin = next_number_; next_number_ - begin < options_.task_count;) {
+            flood(kFloodFor);
+        }
+        say(name + ": going on until " + std::to_string(options_.hold_seconds) + " s are over");
+        const auto left = seconds(options_.hold_seconds) - (Clock::now() - held_at);
+        if (left > seconds(1)) {
+            write({.tasks_per_second = kMeanwhilePerSecond,
+                   .tasks_per_transaction = 10,
+                   .duration = std::chrono::duration_cast<milliseconds>(left)},
+                  std::chrono::duration_cast<milliseconds>(left));
+        }
+        const Percentiles slow = latency();
+        const double after = flood(kFloodFor);
+        const int64_t dead_count = session_
+                                       .execute(
+                                           "SELECT n_dead_tup FROM pg_stat_user_tables "
+                                           "WHERE relid = 'millrace.pending_tasks'::regclass")
+                                       .integer(0, 0);
+        const auto held = std::chrono::duration_cast<seconds>(Clock::now() - held_at).count();
+        holder.execute("COMMIT");
+        await_empty();
+        worker_.stop();
+        return {.measure = name,
+                .figures = {{"tasks/s before", rounded(before, 0)},
+                            {"at the end", rounded(after, 0)},
+                            {"p50 ms before", rounded(quick.p50, 1)},
+                            {"p50 at the end", rounded(slow.p50, 1)},
+                            {"p99 ms before", rounded(quick.p99, 1)},
+                            {"p99 at the end", rounded(slow.p99, 1)},
+                            {"held s", held},
+                            {"n_dead_tup", dead_count}}};
+    }
+
+    const std::string& topic() const { return workspace_.topic(); }
+
+  private:
+    // Writers as quick as they can; tasks a second through the relay.
+    double flood(seconds duration) {
+        const double published = worker_.published_count();
+        const Clock::time_point begin = Clock::now();
+        const int64_t count = write({.tasks_per_second = kFlat,
+                                     .tasks_per_transaction = kFloodTransaction,
+                                     .writer_count = 3,
+                                     .duration = duration},
+                                    duration);
+        Progressing draining("drain");
+        while (worker_.published_count() < published + static_cast<double>(count)) {
+            ground_.pause(kLookEvery);
+            worker_.check();
+            draining.show(with_commas(static_cast<int64_t>(worker_.published_count())));
+            if (Clock::now() - begin > duration + kPatience) {
+                throw fatal("bench_unsound", "the relay did not come to the end of the outbox");
+            }
+        }
+        return static_cast<double>(count) /
+               std::chrono::duration<double>(Clock::now() - begin).count();
+    }
+
+    int64_t write(TaskWriters::Options options, milliseconds duration) {
+        options.session = workspace_.session_options();
+        options.topic = workspace_.topic();
+        options.first_number = next_number_;
+        TaskWriters writers(options);
+        Progressing writing("writing");
+        const Clock::time_point end = writers.began_at() + duration;
+        while (Clock::now() < end && !writers.is_done()) {
+            ground_.pause(kLookEvery);
+            writing.show(with_commas(writers.committed_count()));
+        }
+        writers.stop();
+        next_number_ += writers.task_count();
+        return writers.committed_count();
+    }
+
+    // Commit to visible at 1,000/s, as the latency case measures it.
+    Percentiles latency() {
+        const int64_t first = next_number_;
+        const seconds duration(options_.seconds);
+        const auto count = 1000 * duration.count();
+        std::vector<std::atomic<Clock::rep>> seen(static_cast<size_t>(count));
+        std::atomic<int64_t> seen_count{0};
+        // Records of before are read first.
+        TopicReader reader(
+            workspace_.kafka_options(), workspace_.topic(), workspace_.partition_count(),
+            workspace_.reaper(), [&](const rd_kafka_message_t& record, Clock::time_point at) {
+                const int64_t n =
+                    bench_number({static_cast<const char*>(record.payload), record.len});
+                if (n < first || n >= first + count) {
+                    ++other_count_;
+                    return;
+                }
+                seen[static_cast<size_t>(n - first)] = at.time_since_epoch().count();
+                ++seen_count;
+            });
+        await_caught_up();
+        TaskWriters writers({.session = workspace_.session_options(),
+                             .topic = workspace_.topic(),
+                             .duration = duration,
+                             .first_number = first});
+        next_number_ += writers.task_count();
+        writers.join();
+        const Clock::time_point limit = Clock::now() + kPatience;
+        while (seen_count < count && Clock::now() < limit) ground_.pause(kLookEvery);
+        reader.stop();
+        other_count_ = 0;
+        std::vector<double> samples;
+        for (int64_t i = 0; i < count; ++i) {
+            const Clock::time_point at{Clock::duration(seen[static_cast<size_t>(i)].load())};
+            samples.push_back(
+                std::chrono::duration<double, std::milli>(at - *writers.committed_at(first + i))
+                    .count());
+        }
+        return percentiles(std::move(samples));
+    }
+
+    void await_caught_up() {
+        Progressing reading("reader catches up");
+        for (int64_t last = -1; other_count_ != last || last == 0;) {
+            last = other_count_;
+            reading.show(with_commas(last));
+            ground_.pause(milliseconds(500));
+        }
+    }
+
+    // What the held transaction had inserted comes out at last.
+    void await_empty() {
+        const Clock::time_point limit = Clock::now() + kPatience;
+        while (
+            session_.execute("SELECT EXISTS (SELECT FROM millrace.pending_tasks)").boolean(0, 0)) {
+            ground_.pause(kLookEvery);
+            if (Clock::now() > limit) throw fatal("bench_unsound", "a task stays in the outbox");
+        }
+    }
+
+    const BenchGround& ground_;
+    const CaseOptions& options_;
+    Workspace workspace_;
+    MeasuredWorker worker_;
+    pg::Session session_;
+    int64_t next_number_ = 0;
+    std::atomic<int64_t> other_count_{0};
+};
+
+}  // namespace
+
+void run_held(const BenchGround& ground, const CaseOptions& options, const Emit& emit) {
+    {
+        HeldRun snapshot(ground, options);
+        emit(
+            snapshot.run("behind a held snapshot", {"BEGIN ISOLATION LEVEL REPEATABLE READ",
+                                                    "SELECT count(*) FROM millrace.installation"}));
+    }
+    HeldRun writer(ground, options);
+    emit(writer.run("behind an open writer",
+                    {"BEGIN",
+                     "INSERT INTO millrace.pending_tasks (topic, key, task_type, payload) "
+                     "VALUES ('" +
+                         writer.topic() + "', 'held', 'Held', '{}')"}));
+}
+
+}  // namespace millrace::bench

@@ -1,0 +1,61 @@
+#include <optional>
+
+#include "app/bench/percentiles.h"
+#include "app/bench/projection.h"
+#include "bench/load/cases.h"
+#include "bench/load/textbook_consumer.h"
+#include "core/failure.h"
+
+namespace millrace::bench {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kKeyCount = 100'000;
+// A tenth: it takes as long as the whole does by a worker.
+constexpr int64_t kTextbookShare = 10;
+
+ProjectionResult consume_textbook(const BenchGround& ground, int64_t event_count) {
+    Workspace workspace(ground.config, {.projections = {}, .program = "/proc/self/exe"});
+    feed_topic(ground, workspace, event_count, kKeyCount);
+    pg::Session session(workspace.session_options());
+    create_textbook_orders(session);
+    const CpuWatch watch(ground, session);
+    MeasuredWorker consumer(workspace.start_program(
+        "textbook", {"textbook-consumer", workspace.session_options().url,
+                     workspace.kafka_options().brokers, workspace.topic()}));
+    Cpu before = watch.now(consumer);
+    before.worker = 0;
+    Progressing consuming("textbook consumer of " + with_commas(event_count) + " events");
+    std::optional<Clock::time_point> first;
+    int64_t count = 0;
+    while (count < event_count) {
+        ground.pause(std::chrono::milliseconds(100));
+        consumer.check();
+        count = session.execute("SELECT coalesce(sum(events), 0)::bigint FROM textbook_orders")
+                    .integer(0, 0);
+        if (count > 0 && !first) first = Clock::now();
+        consuming.show(with_commas(count));
+    }
+    ProjectionResult result;
+    result.seconds = std::chrono::duration<double>(Clock::now() - *first).count();
+    result.rate = static_cast<double>(event_count) / result.seconds;
+    result.cpu = watch.now(consumer) - before;
+    result.resident_mebibytes = consumer.resident();
+    return result;
+}
+
+}  // namespace
+
+void run_projection(const BenchGround& ground, const CaseOptions& options, const Emit& emit) {
+    for (int round = 1; round <= options.round_count; ++round) {
+        const std::string end = ", round " + std::to_string(round);
+        emit(row_of("Kafka to read model" + end, measure_projection(ground, options.task_count, {}),
+                    options.task_count));
+        const int64_t few = options.task_count / kTextbookShare;
+        emit(row_of("textbook consumer" + end, consume_textbook(ground, few), few));
+    }
+}
+
+}  // namespace millrace::bench

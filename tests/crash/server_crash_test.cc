@@ -1,0 +1,140 @@
+// PostgreSQL and Kafka gone in the middle of everything, and back (DESIGN 1).
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
+#include <thread>
+
+#include "tests/support/broker.h"
+#include "tests/support/eventually.h"
+#include "tests/support/installed.h"
+#include "tests/support/key_totals.h"
+#include "tests/support/process.h"
+#include "tests/support/writers.h"
+
+namespace millrace::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+enum class Server { kPostgres, kKafka };
+
+struct Outage {
+    const char* name;
+    Server server;
+    const char* begin;
+    const char* end;
+    std::chrono::milliseconds length;
+};
+
+void PrintTo(const Outage& outage, std::ostream* out) { *out << outage.name; }
+
+void run_command(const std::string& command) {
+    if (std::system((command + " >/dev/null 2>&1").c_str()) == 0) return;
+    throw std::runtime_error(command + " failed");
+}
+
+// A broker of this test's own, which all clients of its process are led to: the shared one holds
+// the topics of every other test, and takes a minute to recover them when it was killed.
+class OwnBroker {
+  public:
+    OwnBroker() : folder_(write_file("broker", "")) {
+        std::filesystem::remove(folder_);
+        std::filesystem::create_directory(folder_);
+        act("start");
+        std::string port;
+        std::ifstream(folder_ + "/kafka/port") >> port;
+        setenv("MILLRACE_TEST_KAFKA", ("127.0.0.1:" + port).c_str(), /*overwrite=*/1);
+    }
+    ~OwnBroker() {
+        try {
+            act("kill");
+        } catch (const std::exception& failed) {
+            ADD_FAILURE() << failed.what();
+        }
+        std::filesystem::remove_all(folder_);
+    }
+    OwnBroker(const OwnBroker&) = delete;
+    OwnBroker& operator=(const OwnBroker&) = delete;
+
+    void act(const std::string& action) const {
+        run_command(MILLRACE_SOURCE_FOLDER "/deploy/dev server kafka " + folder_ + " " + action);
+    }
+
+  private:
+    std::string folder_;
+};
+
+void act_on_postgres(const std::string& action) {
+    const char* command = std::getenv("MILLRACE_TEST_PG_CTL");
+    if (command == nullptr) throw std::runtime_error("MILLRACE_TEST_PG_CTL is not set");
+    run_command(command + (" " + action));
+}
+
+class ServerCrash : public testing::TestWithParam<Outage> {
+  protected:
+    Process run(const std::string& name, const std::string& config) const {
+        return Process({.arguments = {"run", "--config", write_file(name + ".yaml", config)},
+                        .environment = {},
+                        .log_name = name});
+    }
+    void act(const char* action) const {
+        if (GetParam().server == Server::kKafka) {
+            broker_.act(action);
+        } else {
+            act_on_postgres(action);
+        }
+    }
+    // Waits until this many more were committed by their writers, published and applied.
+    bool goes_on(Writers& writers) {
+        const int64_t before = writers.committed_count();
+        return eventually(60s, [&] { return writers.committed_count() > before + 200; }) &&
+               eventually(60s, [&] { return key_totals_.missing_count() < 200; });
+    }
+
+    OwnBroker broker_;
+    Installed installed_{12, 4};
+    KeyTotals key_totals_{installed_};
+};
+
+// PROTOCOL 3.7, 4.2, 7.3: what was in flight is in doubt on both sides, and settled.
+TEST_P(ServerCrash, LosesDoublesAndReordersNothing) {
+    const Process relay = run("relay", installed_.config());
+    const Process worker = run("worker", key_totals_.config());
+    Writers writers({.url = installed_.database.url(),
+                     .topic = installed_.topic,
+                     .run = installed_.installation.name,
+                     .thread_count = 2,
+                     .tasks_per_second = 500});
+    ASSERT_TRUE(goes_on(writers));
+
+    for (int i = 0; i < 2; ++i) {
+        act(GetParam().begin);
+        std::this_thread::sleep_for(GetParam().length);
+        act(GetParam().end);
+        ASSERT_TRUE(goes_on(writers)) << relay.log() << worker.log();
+    }
+    writers.stop();
+    ASSERT_TRUE(eventually(60s, [&] { return installed_.pending_count() == 0; })) << relay.log();
+    ASSERT_TRUE(eventually(60s, [&] { return key_totals_.missing_count() <= 0; }))
+        << worker.log();
+
+    installed_.truth = writers.truth();
+    const Verdict verdict = installed_.verdict();
+    EXPECT_TRUE(verdict.is_clean()) << verdict.text();
+    EXPECT_GT(verdict.task_count, 0);
+    EXPECT_EQ(key_totals_.wrong_count(), 0) << "keys whose read model is wrong";
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Servers, ServerCrash,
+    testing::Values(Outage{"PostgresKilled", Server::kPostgres, "kill", "start", 500ms},
+                    Outage{"KafkaKilled", Server::kKafka, "kill", "start", 500ms},
+                    Outage{"KafkaPaused", Server::kKafka, "pause", "continue", 4s}),
+    [](const auto& outage) { return outage.param.name; });
+
+}  // namespace
+}  // namespace millrace::test
