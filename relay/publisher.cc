@@ -25,6 +25,15 @@ constexpr seconds kNotAgain{10};
 constexpr seconds kTopicGrace{5};
 constexpr milliseconds kAskTopicEvery{200};
 
+// As brokers allow: up to 249 letters, digits, dots, dashes and underscores, but not only dots.
+bool is_topic_name(std::string_view name) {
+    return !name.empty() && name.size() <= 249 && name != "." && name != ".." &&
+           std::all_of(name.begin(), name.end(), [](char c) {
+               return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '.' || c == '-' || c == '_';
+           });
+}
+
 std::string sequence_prefix(const Installation& installation, const PublisherState& publisher) {
     return installation.short_id() + "." + std::to_string(publisher.number) + "." +
            std::to_string(publisher.generation) + ".";
@@ -244,6 +253,7 @@ size_t Publisher::step() {
 size_t Publisher::publish(Claim& claim) {
     produced_count_ = claim.tasks.size();
     first_lane_ = claim.tasks.front().lane;
+    first_id_ = claim.tasks.front().id;
     for (const Task& task : claim.tasks) {
         if (partition_count(task.topic) > 0) continue;
         missing_ = MissingTopic{std::string(task.topic), task.lane, task.id, Clock::now()};
@@ -342,9 +352,13 @@ bool Publisher::is_topic_decided() {
     }
     const MissingTopic missing = *std::exchange(missing_, std::nullopt);
     if (partition_counts_.contains(missing.topic)) return true;
-    halt_lane(missing.lane, "topic_missing",
-              "task " + std::to_string(missing.task_id) + ": topic '" + missing.topic +
-                  "' does not exist");
+    const std::string task =
+        "task " + std::to_string(missing.task_id) + ": '" + missing.topic + "'";
+    if (is_topic_name(missing.topic)) {
+        halt_lane(missing.lane, "topic_missing", task + " does not exist");
+    } else {
+        halt_lane(missing.lane, "topic_invalid", task + " can't be the name of a topic");
+    }
     return true;
 }
 
@@ -501,7 +515,8 @@ void Publisher::note_poison(const Failure& failure) {
     // The topic was deleted since it was asked for: the next claim asks, and then it waits a while.
     if (failure.reason() == "topic_missing") return;
     if (produced_count_ == 1) {
-        suspect_ = Suspect{first_lane_, failure.reason(), failure.detail()};
+        suspect_ = Suspect{first_lane_, failure.reason(),
+                           "task " + std::to_string(first_id_) + ": " + failure.detail()};
         return;
     }
     task_limit_ = std::max<int32_t>(1, static_cast<int32_t>(produced_count_ / 2));

@@ -123,7 +123,8 @@ class Publisher {
     size_t shown_lanes_ = 0;
     bool has_more_ = false;               // The last claim was cut at its number of tasks.
     size_t produced_count_ = 0;  // Of the transaction in progress.
-    int16_t first_lane_ = 0;
+    int16_t first_lane_ = 0;              // Of its first task.
+    int64_t first_id_ = 0;
     std::map<int16_t, Clock::time_point> not_before_;  // Its record can't be read: not for 10 s.
     Clock::time_point next_balance_{};
     Clock::time_point next_sweep_{};

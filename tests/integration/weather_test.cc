@@ -113,6 +113,19 @@ TEST_F(Weather, TopicThatAppearsWithinAMomentHaltsNothing) {
     EXPECT_THAT(payloads(late, "early"), ElementsAre("1", "2", "3"));
 }
 
+// The way out is another: no operator can make such a topic.
+TEST_F(Weather, TopicThatNobodyCanMakeHaltsItsLaneAndSaysSo) {
+    add("not a topic", "stuck", 1);
+    const int16_t lane = lane_of("stuck");
+    const int64_t id =
+        session_.execute("SELECT id FROM millrace.pending_tasks").integer(0, 0);
+
+    RunningRelay relay(installed_);
+
+    ASSERT_TRUE(eventually(30s, [&] { return !halted(lane).empty(); }));
+    EXPECT_THAT(halted(lane), StartsWith("topic_invalid: task " + std::to_string(id)));
+}
+
 // PROTOCOL 4.7: the cause mended, the lane goes on where it stood.
 TEST_F(Weather, MissingTopicThatWasMadeGetsItsTasksInOrder) {
     const std::string missing = fresh_name("missing");
@@ -148,7 +161,7 @@ TEST_F(Weather, TooLargeTaskHaltsItsLaneAloneAndGoesOnceTheLimitIsRaised) {
     RunningRelay relay(installed_);
     ASSERT_TRUE(
         eventually(60s, [&] { return !halted(lane).empty() && pending_beside(lane) == 0; }));
-    EXPECT_THAT(halted(lane), StartsWith("task_too_large"));
+    EXPECT_THAT(halted(lane), StartsWith("task_too_large: task "));
     EXPECT_THAT(payloads(small, "big"), ElementsAre("1"));
     set_topic_config(small, "max.message.bytes", "1000000");
     resume(lane);
@@ -174,7 +187,7 @@ TEST_F(Weather, TaskWithATimeThatTheBrokerRefusesHaltsItsLaneAlone) {
 
     EXPECT_TRUE(
         eventually(60s, [&] { return !halted(lane).empty() && pending_beside(lane) == 0; }));
-    EXPECT_THAT(halted(lane), StartsWith("task_refused"));
+    EXPECT_THAT(halted(lane), StartsWith("task_refused: task "));
 }
 
 // The same for a record without key in a compacted topic.
@@ -191,7 +204,7 @@ TEST_F(Weather, KeylessTaskForACompactedTopicHaltsItsLaneAlone) {
 
     EXPECT_TRUE(
         eventually(60s, [&] { return !halted(lane).empty() && pending_beside(lane) == 0; }));
-    EXPECT_THAT(halted(lane), StartsWith("task_refused"));
+    EXPECT_THAT(halted(lane), StartsWith("task_refused: task "));
 }
 
 // PROTOCOL 2.6, 3.7: whatever was in flight is settled.
