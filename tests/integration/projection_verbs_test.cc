@@ -143,7 +143,9 @@ TEST_F(ProjectionVerbs, AViewThatIsGoneRefusesItsProjectionAlone) {
     EXPECT_THAT(admin.get("/readyz"), HasSubstr("projection counted is not served by this process: "
                                                 "projection_incomplete: it lacks "
                                                 "read_models.counted"));
-    EXPECT_THAT(admin.get("/readyz"), HasSubstr("\"status\":\"degraded\""));
+    EXPECT_TRUE(eventually(20s, [&] {
+        return admin.get("/readyz").find("\"status\":\"degraded\"") != std::string::npos;
+    }));
     EXPECT_EQ(listed()[0]["state"], "projection_incomplete");
     EXPECT_EQ(listed()[1]["state"], "live");
     EXPECT_EQ(admin.metric("millrace_projection_halted{projection=\"counted\","
