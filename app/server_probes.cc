@@ -57,20 +57,30 @@ void PostgresProbe::run(std::stop_token stop) {
 }
 
 KafkaProbe::KafkaProbe(const kafka::ClientOptions& options, std::string ledger_topic,
-                       Health& health, kafka::Reaper& reaper)
+                       Health& health, Metrics& metrics, kafka::Reaper& reaper)
     : ledger_topic_(std::move(ledger_topic)),
       health_(health),
+      up_(metrics.gauge("millrace_kafka_up", "1 if the last look at Kafka succeeded.")),
       client_(kafka::make_client(RD_KAFKA_PRODUCER, kafka::make_conf(options, {})),
               kafka::Bury{&reaper, nullptr}) {}
 
 void KafkaProbe::run(std::stop_token stop) {
+    bool was_up = true;
     do {
         try {
             kafka::Admin(client_.get()).partition_count(ledger_topic_);
             health_.note_answer(Server::kKafka);
+            up_.Set(1);
+            if (!was_up) log(LogLevel::kInfo, "probe", "Kafka answers again");
+            was_up = true;
         } catch (const Failure& failure) {
-            // The relay's keeper logs it.
             health_.note_failure(Server::kKafka, failure.detail());
+            up_.Set(0);
+            if (was_up) {
+                log(LogLevel::kWarn, "probe", "Kafka does not answer",
+                    {{"reason", failure.reason()}, {"detail", failure.detail()}});
+            }
+            was_up = false;
         }
         // Serves the client's own log lines.
         rd_kafka_poll(client_.get(), 0);

@@ -29,7 +29,7 @@ class PostgresProbe {
 class KafkaProbe {
   public:
     KafkaProbe(const kafka::ClientOptions& options, std::string ledger_topic, Health& health,
-               kafka::Reaper& reaper);
+               Metrics& metrics, kafka::Reaper& reaper);
 
     // Returns on stop, within 10 s.
     void run(std::stop_token stop);
@@ -37,6 +37,7 @@ class KafkaProbe {
   private:
     std::string ledger_topic_;
     Health& health_;
+    prometheus::Gauge& up_;
     kafka::Client client_;
 };
 

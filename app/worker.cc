@@ -39,7 +39,7 @@ void Worker::serve(const Ground& ground, std::stop_token stop) {
     }
     const kafka::ClientOptions kafka = kafka_options(config_, ground.installation, instance_);
     PostgresProbe postgres_probe(session_options(config_), health_, metrics_);
-    KafkaProbe kafka_probe(kafka, ground.installation.ledger_topic(), health_, reaper_);
+    KafkaProbe kafka_probe(kafka, ground.installation.ledger_topic(), health_, metrics_, reaper_);
     // They see the process's own stop, so that they end while the relay hands over, not after it.
     const std::jthread postgres_thread([&postgres_probe, stop] { postgres_probe.run(stop); });
     const std::jthread kafka_thread([&kafka_probe, stop] { kafka_probe.run(stop); });

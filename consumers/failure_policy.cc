@@ -63,7 +63,7 @@ std::string_view reason_of(FailureClass failure_class) {
     switch (failure_class) {
         case FailureClass::kConflict: return "pg_conflict";
         case FailureClass::kOverload: return "pg_overload";
-        case FailureClass::kConnection: return "pg_connection";
+        case FailureClass::kConnection: return "pg_connection_lost";
         case FailureClass::kEnvironment: return "pg_environment";
         case FailureClass::kStalePlan: return "pg_stale_plan";
         case FailureClass::kBug: return "pg_bug";

@@ -5,7 +5,7 @@
 
 namespace millrace {
 
-// What an error of PostgreSQL says about its cause (DESIGN 5, PROTOCOL 7.8).
+// What an error of PostgreSQL says about its cause (PROTOCOL 7.8).
 enum class FailureClass {
     kConflict,     // Another transaction was in the way: a deadlock's victim, a lock.
     kOverload,     // Too much at once: a time limit, memory.

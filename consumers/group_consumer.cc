@@ -282,7 +282,7 @@ void GroupConsumer::note_trouble(const rd_kafka_message_t& message) {
     const rd_kafka_resp_err_t code = message.err;
     if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
         code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC) {
-        state_->topic_troubles[topic] = "topic_missing: topic '" + topic + "' does not exist";
+        state_->topic_troubles[topic] = "kafka_topic_missing: topic '" + topic + "' does not exist";
         return;
     }
     if (code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {

@@ -75,7 +75,7 @@ class GroupConsumer {
     // What librdkafka has read ahead is dropped, and read again after resume().
     void pause(const TopicPartition& where);
     void resume(const TopicPartition& where);
-    // For lag tools only; returns at once, and a refusal is no failure (DESIGN 5).
+    // For lag tools only; returns at once, and a refusal is no failure.
     void commit_later(const std::map<TopicPartition, int64_t>& next_offsets);
 
     // Leaves the group, so that others need not wait for the session timeout. Blocks at most

@@ -90,7 +90,7 @@ void ProjectionWorker::take_next_step(OwnedPartition& partition, NextStep next,
 
 // The connection was lost while a batch was sent: an outage, or the batch itself ended its backend.
 // Nobody can tell, so it is tried smaller after a while, and one event for ever: an outage is never
-// a record's fault (DESIGN 5). What it shows is for a human to judge.
+// a record's fault. What it shows is for a human to judge.
 void ProjectionWorker::lost(const Failure& failure) {
     shared_.metrics.failure(failure.reason());
     shared_.metrics.sends_lost.Increment();

@@ -160,7 +160,7 @@ void ProjectionWorker::applied(OwnedPartition& partition) {
     }
 }
 
-// A generic plan made over an empty table keeps its sequential scan (DESIGN 6).
+// A generic plan made over an empty table keeps its sequential scan.
 void ProjectionWorker::analyze() {
     const int64_t count = shared_.metrics.count_batch();
     if (count != 10 && count != 100 && count != 1000) return;

@@ -12,7 +12,7 @@
 namespace millrace {
 
 // A publisher's two transactional producers, used in turn: with one, a transaction that follows
-// closely waits while the markers of the last are being written (DESIGN 4.3). Not thread-safe.
+// closely waits while the markers of the last are being written. Not thread-safe.
 class ProducerPair {
   public:
     ProducerPair(const kafka::ClientOptions& options, const Installation& installation,

@@ -86,7 +86,7 @@ void Publisher::serve(std::stop_token stop) {
             wait_for(stop, std::min<Clock::duration>(early, kBalanceEvery));
             continue;
         }
-        if (missing_ && !is_topic_decided()) {
+        if (missing_ && !decide_topic()) {
             wait_for(stop, kAskTopicEvery);
             continue;
         }
@@ -250,7 +250,7 @@ size_t Publisher::step() {
     return publish(claim);
 }
 
-size_t Publisher::publish(Claim& claim) {
+size_t Publisher::publish(const Claim& claim) {
     produced_count_ = claim.tasks.size();
     first_lane_ = claim.tasks.front().lane;
     first_id_ = claim.tasks.front().id;
@@ -346,7 +346,7 @@ void Publisher::confirmed(const Claim& claim) {
 
 // A topic that was made a moment ago is unknown to brokers that have not heard of it, so one answer
 // is not believed: asked again, with no claim open, for some seconds. True once it is decided.
-bool Publisher::is_topic_decided() {
+bool Publisher::decide_topic() {
     if (partition_count(missing_->topic) == 0 && Clock::now() - missing_->since < kTopicGrace) {
         return false;
     }
@@ -459,6 +459,7 @@ void Publisher::halt_lane(int16_t lane, const std::string& reason, const std::st
 
 void Publisher::recover(const Failure& failure, std::stop_token stop) {
     shared_.metrics.failure(failure.reason());
+    if (is_in_kafka_) shared_.metrics.transaction("in_doubt");
     if (failure.reason() == "kafka_fenced") shared_.metrics.fenced("kafka");
     if (failure.reason() == "publisher_lost") shared_.metrics.fenced("postgres");
     log(LogLevel::kWarn, "relay", "publisher interrupted",
@@ -479,7 +480,7 @@ void Publisher::recover(const Failure& failure, std::stop_token stop) {
                     show("");
                     return;
                 } catch (const Failure& again) {
-                    shared_.metrics.failure(again.reason());
+                    note_again(again);
                 }
             }
             break;
@@ -494,7 +495,7 @@ void Publisher::recover(const Failure& failure, std::stop_token stop) {
                     return;
                 } catch (const Failure& again) {
                     // The session went meanwhile: as for any other failure.
-                    shared_.metrics.failure(again.reason());
+                    note_again(again);
                 }
             }
             break;
@@ -534,8 +535,15 @@ void Publisher::leave_unread(const std::string& reason) {
         state_.reset();
         watch_.clear_publisher();
     } catch (const Failure& again) {
-        shared_.metrics.failure(again.reason());
+        note_again(again);
     }
+}
+
+// A second failure while the first one was dealt with.
+void Publisher::note_again(const Failure& failure) {
+    shared_.metrics.failure(failure.reason());
+    log(LogLevel::kWarn, "relay", "publisher interrupted again",
+        {{"reason", failure.reason()}, {"detail", failure.detail()}});
 }
 
 // Whatever the failure, the transaction is in doubt: producers and session go, and the next take

@@ -66,11 +66,11 @@ class Publisher {
 
     // One look for work; returns how many tasks it published.
     size_t step();
-    size_t publish(Claim& claim);
+    size_t publish(const Claim& claim);
     void produce_all(kafka::Producer& producer, const Claim& claim);
     void produce_ledger_record(kafka::Producer& producer, const Claim& claim);
     void confirmed(const Claim& claim);
-    bool is_topic_decided();
+    bool decide_topic();
     int32_t partition_count(std::string_view topic);
 
     // Between two transactions: gives and takes lanes, lets halted and paused ones go.
@@ -81,6 +81,7 @@ class Publisher {
 
     void recover(const Failure& failure, std::stop_token stop);
     void note_poison(const Failure& failure);
+    void note_again(const Failure& failure);
     void leave_unread(const std::string& reason);
     void drop_everything();
     void show(const std::string& waiting);
@@ -121,9 +122,9 @@ class Publisher {
     };
     std::optional<MissingTopic> missing_;  // A topic that the broker says does not exist.
     size_t shown_lanes_ = 0;
-    bool has_more_ = false;               // The last claim was cut at its number of tasks.
+    bool has_more_ = false;      // The last claim was cut at its number of tasks.
     size_t produced_count_ = 0;  // Of the transaction in progress.
-    int16_t first_lane_ = 0;              // Of its first task.
+    int16_t first_lane_ = 0;     // Of its first task.
     int64_t first_id_ = 0;
     std::map<int16_t, Clock::time_point> not_before_;  // Its record can't be read: not for 10 s.
     Clock::time_point next_balance_{};

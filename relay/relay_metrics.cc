@@ -6,7 +6,7 @@ RelayMetrics::RelayMetrics(Metrics& metrics)
     : metrics_(metrics),
       published_{"millrace_relay_tasks_published_total", "Tasks published, by topic.", "topic", {}},
       transactions_{"millrace_relay_transactions_total",
-                    "Kafka transactions of the relay, by how they ended.", "outcome", {}},
+                    "Kafka transactions: committed, or in doubt until settled.", "outcome", {}},
       takeovers_{"millrace_relay_takeovers_total", "Publishers taken, by why.", "cause", {}},
       fenced_{"millrace_relay_fenced_total",
               "Times this process found that another had taken its publisher, by who told it.",
@@ -41,8 +41,7 @@ RelayMetrics::RelayMetrics(Metrics& metrics)
       torn_claims(metrics.counter("millrace_relay_torn_claims_total",
                                   "Claims rolled back because a selected row had changed.")),
       lanes_moved(metrics.counter("millrace_relay_lanes_moved_total",
-                                  "Lanes this process took or gave back.")),
-      kafka_up(metrics.gauge("millrace_kafka_up", "1 if the last round trip succeeded.")) {}
+                                  "Lanes this process took or gave back.")) {}
 
 void RelayMetrics::published(const std::string& topic, int64_t count) {
     add(published_, topic, static_cast<double>(count));

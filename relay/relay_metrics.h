@@ -63,7 +63,6 @@ class RelayMetrics {
     prometheus::Counter& sequence_resets;
     prometheus::Counter& torn_claims;
     prometheus::Counter& lanes_moved;
-    prometheus::Gauge& kafka_up;
 };
 
 }  // namespace millrace

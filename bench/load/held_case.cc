@@ -46,7 +46,8 @@ class HeldRun {
         const Clock::time_point held_at = Clock::now();
         // What it left in the outbox can't be published while it is open.
         say(name + ": passing " + with_commas(options_.task_count) + " tasks");
-        for (const int64_t begin = next_number_; next_number_ - begin < options_.task_count;) {
+        for (const int64_t begin = committed_count_;
+             committed_count_ - begin < options_.task_count;) {
             flood(kFloodFor);
         }
         say(name + ": going on until " + std::to_string(options_.hold_seconds) + " s are over");
@@ -54,8 +55,7 @@ class HeldRun {
         if (left > seconds(1)) {
             write({.tasks_per_second = kMeanwhilePerSecond,
                    .tasks_per_transaction = 10,
-                   .duration = std::chrono::duration_cast<milliseconds>(left)},
-                  std::chrono::duration_cast<milliseconds>(left));
+                   .duration = std::chrono::duration_cast<milliseconds>(left)});
         }
         const Percentiles slow = latency();
         const double after = flood(kFloodFor);
@@ -89,8 +89,7 @@ class HeldRun {
         const int64_t count = write({.tasks_per_second = kFlat,
                                      .tasks_per_transaction = kFloodTransaction,
                                      .writer_count = 3,
-                                     .duration = duration},
-                                    duration);
+                                     .duration = duration});
         Progressing draining("drain");
         while (worker_.published_count() < published + static_cast<double>(count)) {
             ground_.pause(kLookEvery);
@@ -104,19 +103,20 @@ class HeldRun {
                std::chrono::duration<double>(Clock::now() - begin).count();
     }
 
-    int64_t write(TaskWriters::Options options, milliseconds duration) {
+    int64_t write(TaskWriters::Options options) {
         options.session = workspace_.session_options();
         options.topic = workspace_.topic();
         options.first_number = next_number_;
         TaskWriters writers(options);
         Progressing writing("writing");
-        const Clock::time_point end = writers.began_at() + duration;
+        const Clock::time_point end = writers.began_at() + options.duration;
         while (Clock::now() < end && !writers.is_done()) {
             ground_.pause(kLookEvery);
             writing.show(with_commas(writers.committed_count()));
         }
         writers.stop();
         next_number_ += writers.task_count();
+        committed_count_ += writers.committed_count();
         return writers.committed_count();
     }
 
@@ -148,8 +148,16 @@ class HeldRun {
         next_number_ += writers.task_count();
         writers.join();
         const Clock::time_point limit = Clock::now() + kPatience;
-        while (seen_count < count && Clock::now() < limit) ground_.pause(kLookEvery);
+        while (seen_count < count && Clock::now() < limit) {
+            reader.check();
+            worker_.check();
+            ground_.pause(kLookEvery);
+        }
         reader.stop();
+        if (seen_count != count) {
+            throw fatal("bench_unsound", with_commas(seen_count) + " of " + with_commas(count) +
+                                             " tasks were seen by the reader");
+        }
         other_count_ = 0;
         std::vector<double> samples;
         for (int64_t i = 0; i < count; ++i) {
@@ -186,6 +194,7 @@ class HeldRun {
     MeasuredWorker worker_;
     pg::Session session_;
     int64_t next_number_ = 0;
+    int64_t committed_count_ = 0;  // By the writers without pause and those of meanwhile.
     std::atomic<int64_t> other_count_{0};
 };
 

@@ -1,4 +1,4 @@
-// PostgreSQL and Kafka gone in the middle of everything, and back (DESIGN 1).
+// PostgreSQL and Kafka gone in the middle of everything, and back.
 
 #include <gtest/gtest.h>
 

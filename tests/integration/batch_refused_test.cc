@@ -1,4 +1,4 @@
-// What PostgreSQL, or our own parsing, refuses in a batch, and what follows (DESIGN 5, PROTOCOL
+// What PostgreSQL, or our own parsing, refuses in a batch, and what follows (PROTOCOL
 // 7.8).
 
 #include <gtest/gtest.h>

@@ -249,7 +249,7 @@ TEST_F(ProjectionVerbs, AProjectionThatIsNotThereIsAMistakeOfUsage) {
     EXPECT_EQ(session_.execute("SELECT FROM millrace.operator_acts").row_count(), 0);
 }
 
-// Type json takes \u0000 at the insert, a text column never could (DESIGN 6).
+// Type json takes \u0000 at the insert, a text column never could.
 TEST_F(ProjectionVerbs, OneEventAmongManyWithANulHaltsAndIsNamedWithPathAndColumn) {
     write("counted",
           "/* millrace projection\nversion: 1\ntopics: [" + installed_.topic + "]\n"

@@ -198,7 +198,7 @@ TEST(SqlHandler, BringsEachTypeToPostgresAsItsOwnTextWouldBeRead) {
                 ElementsAre("12345678901234567890.1230{\"x\" : [1, 1.0]}"));
 }
 
-// DESIGN 9: an event that follows a tombstone of its key starts a new batch.
+// An event that follows a tombstone of its key starts a new batch.
 TEST(SqlHandler, LetsAnEventAfterATombstoneOfItsKeyStartANewBatch) {
     Applied things(
         file_text({"INSERT INTO t SELECT _key, n FROM batch_last WHERE NOT _deleted "

@@ -78,7 +78,7 @@ class Weather : public testing::Test {
     pg::Session session_ = installed_.database.connect();
 };
 
-// DESIGN 4.6, PROTOCOL 2.6.
+// PROTOCOL 2.6.
 TEST_F(Weather, MissingTopicHaltsItsLaneAlone) {
     const std::string missing = fresh_name("missing");
     for (int n = 1; n <= 3; ++n) add(missing, "stuck", n);
@@ -97,7 +97,7 @@ TEST_F(Weather, MissingTopicHaltsItsLaneAlone) {
               1);
 }
 
-// DESIGN 4.6: brokers that have not heard of a new topic yet call it unknown.
+// Brokers that have not heard of a new topic yet call it unknown.
 TEST_F(Weather, TopicThatAppearsWithinAMomentHaltsNothing) {
     const std::string late = fresh_name("late");
     for (int n = 1; n <= 3; ++n) add(late, "early", n);
