@@ -71,6 +71,7 @@ void check_names(const Config& config, const std::vector<ProjectionFile>& files)
 
 // Why this process can't serve it, as far as the catalog says.
 std::optional<Failure> why_not(const ServedProjection& found) {
+    if (found.unreadable) return found.unreadable;
     const std::string hint(kMigrateHint);
     switch (found.serving) {
         case Serving::kServed:
@@ -172,7 +173,14 @@ void ProjectionHost::look(std::vector<std::jthread>& threads, const std::stop_to
         remarks_.clear();
     }
     for (const ServedProjection& found : match_projections(files_, list_projections(session))) {
-        if (is_chosen(config_, found.name)) look_at(found, session, threads, stop);
+        if (!is_chosen(config_, found.name)) continue;
+        try {
+            look_at(found, session, threads, stop);
+        } catch (const Failure& failure) {
+            if (session.is_broken()) throw;
+            session.rollback();
+            refuse(found.name, failure);
+        }
     }
 }
 

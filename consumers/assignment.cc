@@ -115,9 +115,10 @@ void Assignment::resync(OwnedPartition& partition, Positions& positions) {
          {"again_after_ms", partition.retake_wait.count()}});
 }
 
-void Assignment::wait_for_lock(OwnedPartition& partition, std::string why) {
+void Assignment::put_off(OwnedPartition& partition, std::string why,
+                         std::optional<milliseconds> wait) {
     partition.hold = OwnedPartition::Hold::kToConfirm;
-    postpone(partition, std::move(why));
+    postpone(partition, std::move(why), wait);
 }
 
 void Assignment::session_lost() {
@@ -133,6 +134,7 @@ void Assignment::applied(OwnedPartition& partition, const Batch& batch) {
     partition.position.next_offset = batch.move.to;
     if (batch.move.leader_epoch) partition.position.leader_epoch = batch.move.leader_epoch;
     partition.retake_wait = milliseconds(0);
+    partition.note_success(options_.batch);
     if (!partition.has_batches(options_.batch, 1)) consumer_.resume(partition.where);
     to_commit_[partition.where] = batch.move.to;
 }
@@ -147,12 +149,12 @@ OwnedPartition* Assignment::find(uint64_t generation) {
     return nullptr;
 }
 
-OwnedPartition* Assignment::next_due(const BatchLimits& limits, size_t event_count_max) {
+OwnedPartition* Assignment::next_due(const BatchLimits& limits) {
     const auto now = Clock::now();
     OwnedPartition* due = nullptr;
     for (auto& [where, partition] : partitions_) {
         if (partition.hold != OwnedPartition::Hold::kHeld || partition.records.empty()) continue;
-        const bool is_due = partition.records.size() >= event_count_max ||
+        const bool is_due = partition.records.size() >= partition.event_count_max(limits) ||
                             partition.byte_count >= limits.byte_count ||
                             now - partition.oldest_at >= limits.linger;
         if (is_due && (due == nullptr || partition.oldest_at < due->oldest_at)) due = &partition;

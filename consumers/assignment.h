@@ -40,7 +40,8 @@ class Assignment {
     // The compare-and-set failed (PROTOCOL 7.3).
     void resync(OwnedPartition& partition, Positions& positions);
     // Somebody holds the lock of the position's row: the others' turn, until it is let go.
-    void wait_for_lock(OwnedPartition& partition, std::string why);
+    void put_off(OwnedPartition& partition, std::string why,
+                 std::optional<std::chrono::milliseconds> wait = std::nullopt);
     // The session is gone that took them.
     void session_lost();
     // Moves on after a COMMIT.
@@ -50,7 +51,7 @@ class Assignment {
     OwnedPartition* find(uint64_t generation);
     // The partition whose batch is to be closed now; null: none. One whose records wait longest is
     // first.
-    OwnedPartition* next_due(const BatchLimits& limits, size_t event_count_max);
+    OwnedPartition* next_due(const BatchLimits& limits);
     // One that stands behind markers of transactions for a while, so that retention can't pass it.
     OwnedPartition* next_to_catch_up();
     // How long poll may wait for something else to become due.

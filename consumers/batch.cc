@@ -49,14 +49,13 @@ std::string Batch::text() const {
     return where.text() + "@" + std::to_string(move.from) + "-" + std::to_string(move.to - 1);
 }
 
-Batch BatchCollector::collect(OwnedPartition& partition, size_t event_count_max,
-                              size_t byte_count_max) {
+Batch BatchCollector::collect(OwnedPartition& partition, const BatchLimits& limits) {
     Batch batch = catch_up(partition);
     batch.move.to = batch.move.from;
     handler_.clear();
     for (const Message& message : partition.records) {
-        if (handler_.event_count() >= event_count_max) break;
-        if (handler_.byte_count() >= byte_count_max) break;
+        if (handler_.event_count() >= partition.event_count_max(limits)) break;
+        if (handler_.byte_count() >= limits.byte_count) break;
         try {
             if (take(partition, *message, batch) == Taken::kNotHere) break;
         } catch (const Failure&) {

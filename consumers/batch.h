@@ -5,7 +5,6 @@
 #include <optional>
 #include <string>
 
-#include "consumers/failure_policy.h"
 #include "consumers/handler.h"
 #include "consumers/owned_partition.h"
 #include "consumers/projection_metrics.h"
@@ -24,8 +23,6 @@ struct Batch {
     size_t event_count = 0;  // Records that the handler wanted.
     std::map<std::string, size_t> skipped;  // The others, by why.
     std::chrono::milliseconds oldest{0};    // Kafka's time of the first event.
-    std::map<FailureClass, int> refusal_counts;
-    int lost_count = 0;  // Sends whose connection was lost before the answer.
     // Sent, and its end unknown: whether it was committed, the position tells.
     bool is_in_doubt = false;
     bool is_committed = false;
@@ -41,10 +38,10 @@ class BatchCollector {
     BatchCollector(Handler& handler, ProjectionMetrics& metrics, OnGap on_gap)
         : handler_(handler), metrics_(metrics), on_gap_(on_gap) {}
 
-    // At most `event_count_max` events; all records there are when the handler wants none of them.
-    // A record that can't be handled ends the batch before it; as the first one it throws: kPoison,
-    // or kHalt `sequence_gap`.
-    Batch collect(OwnedPartition& partition, size_t event_count_max, size_t byte_count_max);
+    // At most as many events as the partition may have in one; all records there are when the
+    // handler wants none of them. A record that can't be handled ends the batch before it; as the
+    // first one it throws: kPoison, or kHalt `sequence_gap`.
+    Batch collect(OwnedPartition& partition, const BatchLimits& limits);
     // The batch of a partition whose log ends in markers: it only moves the position.
     Batch catch_up(const OwnedPartition& partition) const;
 

@@ -1,10 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <string>
 
+#include "consumers/failure_policy.h"
 #include "consumers/group_consumer.h"
 #include "consumers/positions.h"
 #include "consumers/projection_options.h"
@@ -42,6 +45,28 @@ struct OwnedPartition {
     // Where the committed log ended when it was read to its end; -1: not there.
     int64_t end_offset = -1;
     Clock::time_point ended_at{};
+
+    // Trouble with its batches, remembered until one is applied: also while the partition is put
+    // off and the others' turn has come.
+    size_t event_count_cap = 0;  // 0: none. Halved by trouble, doubled by success.
+    std::map<FailureClass, int> refusal_counts;
+    int lost_count = 0;  // Sends whose connection was lost before the answer.
+
+    // Of its next batch.
+    size_t event_count_max(const BatchLimits& limits) const {
+        return event_count_cap == 0 ? limits.event_count
+                                    : std::min(event_count_cap, limits.event_count);
+    }
+    void note_success(const BatchLimits& limits) {
+        event_count_cap = event_count_cap * 2 >= limits.event_count ? 0 : event_count_cap * 2;
+        refusal_counts.clear();
+        lost_count = 0;
+    }
+    void note_trouble(size_t cap) {
+        event_count_cap = std::max<size_t>(1, cap);
+        refusal_counts.clear();
+        lost_count = 0;
+    }
 
     bool is_at_end() const { return records.empty() && end_offset >= 0; }
     // True if so many batches' worth of records wait.

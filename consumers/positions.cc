@@ -20,7 +20,7 @@ constexpr std::string_view kSetPartitionCount = R"(
     INSERT INTO millrace.position_topics (projection, version, topic, partition_count)
     VALUES ($1, $2, $3, $4)
     ON CONFLICT (projection, version, topic) DO UPDATE
-    SET partition_count = excluded.partition_count)";
+    SET partition_count = greatest(position_topics.partition_count, excluded.partition_count))";
 
 constexpr std::string_view kCreate = R"(
     INSERT INTO millrace.positions
@@ -116,6 +116,7 @@ void Positions::grow(const NewTopic& topic, int32_t known_count) {
 }
 
 void Positions::lock_making(pg::Transaction& transaction) {
+    transaction.execute("SET LOCAL lock_timeout = '2s'");
     transaction.execute(kLockMaking, pg::Params()
                                          .text(projection_.name)
                                          .text(std::to_string(projection_.version)));

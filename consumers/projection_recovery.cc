@@ -13,6 +13,7 @@ namespace {
 // Troubles that are no class of PostgreSQL's errors.
 constexpr std::string_view kKafka = "kafka";
 constexpr std::string_view kHaltUnwritten = "halt_unwritten";
+constexpr int kDoublingsMax = 6;
 
 std::string sqlstate_label(const std::string& sqlstate) {
     return sqlstate.empty() ? "connection" : sqlstate;
@@ -24,7 +25,7 @@ std::string sqlstate_label(const std::string& sqlstate) {
 void ProjectionWorker::refused(OwnedPartition& partition, const Refusal& refusal) {
     const std::string& sqlstate = refusal.error.sqlstate;
     const FailureClass failure_class = class_of(sqlstate);
-    const int count = ++batch_->refusal_counts[failure_class];
+    const int count = ++partition.refusal_counts[failure_class];
     const NextStep next = refusal.is_of_move && is_lock_wait(sqlstate)
                               ? NextStep::kPutOff
                               : next_step({.failure_class = failure_class,
@@ -53,29 +54,36 @@ void ProjectionWorker::take_next_step(OwnedPartition& partition, NextStep next,
     switch (next) {
         case NextStep::kRetry:
             shared_.metrics.retry(sqlstate_label(sqlstate));
+            if (const int tries = partition.refusal_counts[failure_class] - options_.retry_count;
+                tries >= 0) {
+                // One event, tried for ever: no reason to keep the other partitions waiting.
+                const int doublings = std::min(tries, kDoublingsMax);
+                put_off(partition, why, options_.retry_backoff * (1 << doublings));
+                return;
+            }
             wait_before_next(retry_backoff_.next(), why);
             return;
         case NextStep::kShrink:
             shared_.metrics.retry(sqlstate_label(sqlstate));
-            shrink();
+            shrink(partition);
             wait_before_next(retry_backoff_.next(), why);
             return;
         case NextStep::kReconnect:
             shared_.metrics.retry(sqlstate_label(sqlstate));
             if (failure_class == FailureClass::kConnection) {
-                lost(transient("pg_connection_lost", refusal.text()));
+                lost(partition, transient("pg_connection_lost", refusal.text()));
                 return;
             }
             drop_session();
             wait_before_next(retry_backoff_.next(), why);
             return;
         case NextStep::kWait:
+            // Perhaps one event of one partition only, by a trigger of its table.
+            put_off(partition, why, patience_.next(name_of(failure_class)).wait);
             drop_session();
-            wait_before_next(patience_.next(name_of(failure_class)).wait, why);
             return;
         case NextStep::kPutOff:
-            drop_batch();
-            assignment_->wait_for_lock(partition, why);
+            put_off(partition, why, std::nullopt);
             return;
         case NextStep::kResync:
             shared_.metrics.positions_lost.Increment();
@@ -89,12 +97,13 @@ void ProjectionWorker::take_next_step(OwnedPartition& partition, NextStep next,
 }
 
 // The connection was lost while a batch was sent: an outage, or the batch itself ended its backend.
-// Nobody can tell, so it is tried smaller after a while, and one event for ever: an outage is never
-// a record's fault. What it shows is for a human to judge.
-void ProjectionWorker::lost(const Failure& failure) {
+// Nobody can tell, so it is tried smaller after a while, and one event for ever, the other
+// partitions' turn meanwhile: an outage is never a record's fault. What it shows is for a human to
+// judge.
+void ProjectionWorker::lost(OwnedPartition& partition, const Failure& failure) {
     shared_.metrics.failure(failure.reason());
     shared_.metrics.sends_lost.Increment();
-    const int count = ++batch_->lost_count;
+    const int count = ++partition.lost_count;
     const bool is_suspect = count >= options_.retry_count && batch_->event_count <= 1;
     const std::string why =
         failure.what() + (": " + batch_->text()) + " was sent " + std::to_string(count) +
@@ -110,12 +119,25 @@ void ProjectionWorker::lost(const Failure& failure) {
          {"reason", failure.reason()},
          {"detail", failure.detail()},
          {"again_after_ms", next.wait.count()}});
+    if (is_suspect) {
+        partition.event_count_cap = 1;
+        put_off(partition, why, next.wait);
+        drop_session();
+        return;
+    }
     drop_session();
     wait_before_next(next.wait, why);
 }
 
-void ProjectionWorker::shrink() {
-    event_count_max_ = std::max<size_t>(1, batch_->event_count / 2);
+void ProjectionWorker::put_off(OwnedPartition& partition, const std::string& why,
+                               std::optional<std::chrono::milliseconds> wait) {
+    drop_batch();
+    assignment_->put_off(partition, why, wait);
+    next_upkeep_ = {};  // Which shows it.
+}
+
+void ProjectionWorker::shrink(OwnedPartition& partition) {
+    partition.note_trouble(batch_->event_count / 2);
     drop_batch();
     retry_backoff_.reset();
     patience_.forget(kLostSend);
@@ -142,7 +164,8 @@ void ProjectionWorker::recover(const Failure& failure) {
                                          .attempt_count = attempt.count,
                                          .event_count = 1},
                                         options_.retry_count);
-        if (next == NextStep::kHalt) {
+        // No record is at fault for too little memory or time: that is waited for.
+        if (next == NextStep::kHalt && failure_class != FailureClass::kOverload) {
             halt_projection(failure.reason(), failure.detail());
             return;
         }
@@ -193,7 +216,6 @@ bool ProjectionWorker::look_at_halt() {
         case FleetHalt::Change::kNone: break;
         case FleetHalt::Change::kHalted: leave(); break;
         case FleetHalt::Change::kResumed:
-            event_count_max_ = options_.batch.event_count;
             patience_.forget_all();
             // An operator may have removed its positions, so that it begins anew.
             is_seeded_ = false;

@@ -41,8 +41,7 @@ ProjectionWorker::ProjectionWorker(const ProjectionOptions& options,
       watch_(watch),
       halt_(options, shared, watch),
       collector_(*handler_, shared.metrics, options.on_gap),
-      retry_backoff_(options.retry_backoff, kRetryMax),
-      event_count_max_(options.batch.event_count) {}
+      retry_backoff_(options.retry_backoff, kRetryMax) {}
 
 void ProjectionWorker::run(std::stop_token stop) {
     stop_ = std::move(stop);
@@ -72,7 +71,7 @@ void ProjectionWorker::step() {
     if (assignment_) {
         const milliseconds limit =
             left > milliseconds(0) ? left : assignment_->idle_time(options_.batch);
-        assignment_->fetch(limit, event_count_max_);
+        assignment_->fetch(limit, options_.batch.event_count);
     } else {
         wait_for(stop_, left);
     }
@@ -98,8 +97,8 @@ void ProjectionWorker::apply_next() {
         if (partition == nullptr || partition->hold != OwnedPartition::Hold::kHeld) drop_batch();
     }
     if (!batch_) {
-        if (OwnedPartition* due = assignment_->next_due(options_.batch, event_count_max_)) {
-            batch_ = collector_.collect(*due, event_count_max_, options_.batch.byte_count);
+        if (OwnedPartition* due = assignment_->next_due(options_.batch)) {
+            batch_ = collector_.collect(*due, options_.batch);
         } else if (const OwnedPartition* quiet = assignment_->next_to_catch_up()) {
             handler_->clear();
             batch_ = collector_.catch_up(*quiet);
@@ -116,8 +115,8 @@ void ProjectionWorker::apply_next() {
         applied(*partition);
         return;
     }
-    if (batch_->lost_count >= options_.retry_count && batch_->event_count > 1) {
-        shrink();
+    if (partition->lost_count >= options_.retry_count && batch_->event_count > 1) {
+        shrink(*partition);
         return;
     }
 
@@ -133,7 +132,7 @@ void ProjectionWorker::apply_next() {
         if (failure.kind() != FailureKind::kTransient && failure.kind() != FailureKind::kUnknown) {
             throw;
         }
-        lost(failure);
+        lost(*partition, failure);
         return;
     }
     shared_.metrics.batch_seconds.Observe(
@@ -145,7 +144,6 @@ void ProjectionWorker::applied(OwnedPartition& partition) {
     const Batch batch = *std::exchange(batch_, std::nullopt);
     handler_->clear();
     assignment_->applied(partition, batch);
-    event_count_max_ = std::min(options_.batch.event_count, event_count_max_ * 2);
     retry_backoff_.reset();
     patience_.forget(kLostSend);
     patience_.forget(name_of(FailureClass::kConnection));

@@ -55,8 +55,11 @@ class ProjectionWorker {
     void applied(OwnedPartition& partition);
     void refused(OwnedPartition& partition, const Refusal& refusal);
     void take_next_step(OwnedPartition& partition, NextStep next, const Refusal& refusal);
-    void lost(const Failure& failure);
-    void shrink();
+    void lost(OwnedPartition& partition, const Failure& failure);
+    // The others' turn meanwhile; without `wait` a little longer each time.
+    void put_off(OwnedPartition& partition, const std::string& why,
+                 std::optional<std::chrono::milliseconds> wait);
+    void shrink(OwnedPartition& partition);
     void drop_batch();
     void analyze();
 
@@ -83,7 +86,6 @@ class ProjectionWorker {
     bool is_seeded_ = false;
 
     std::optional<Batch> batch_;  // Collected in the handler, not yet committed.
-    size_t event_count_max_;      // Halved by trouble, doubled by success.
 
     std::stop_token stop_;
     std::optional<Clock::time_point> stop_seen_at_;

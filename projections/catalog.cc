@@ -220,7 +220,7 @@ std::vector<ServedProjection> match_projections(const std::vector<ProjectionFile
                                                 const std::vector<CatalogEntry>& entries) {
     std::map<std::string, ServedProjection> by_name;
     for (const CatalogEntry& entry : entries) {
-        by_name[entry.name] = {entry.name, Serving::kOrphan, entry, std::nullopt};
+        by_name[entry.name] = {entry.name, Serving::kOrphan, entry, std::nullopt, std::nullopt};
     }
     for (const ProjectionFile& file : files) {
         const CatalogEntry* entry = newest_of(entries, file.name);
@@ -228,7 +228,11 @@ std::vector<ServedProjection> match_projections(const std::vector<ProjectionFile
         served.name = file.name;
         served.serving = serving_of(file, entry);
         if (served.serving == Serving::kServed || served.serving == Serving::kNeedsRebuild) {
-            served.file = stored_file(*entry);
+            try {
+                served.file = stored_file(*entry);
+            } catch (const Failure& failure) {
+                served.unreadable = failure;
+            }
         }
     }
     std::vector<ServedProjection> all;

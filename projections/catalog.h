@@ -70,6 +70,7 @@ struct ServedProjection {
     Serving serving;
     std::optional<CatalogEntry> entry;   // None: not installed.
     std::optional<ProjectionFile> file;  // What to serve; set for kServed and kNeedsRebuild.
+    std::optional<Failure> unreadable;   // Instead of it: why this program can't read it.
 };
 
 // By name. Pure: compares the folder's files with the catalog's newest version of each.

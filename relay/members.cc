@@ -187,9 +187,13 @@ void LeaseLoop::relieve_stray_publishers(pg::Session& session, const Uuid& insta
             strays_.emplace(which, since);
             continue;
         }
-        session.execute(kRelieve, pg::Params().int2(which.first).int8(which.second));
+        const bool relieved =
+            session.execute(kRelieve, pg::Params().int2(which.first).int8(which.second))
+                .affected_count() == 1;
         log(LogLevel::kWarn, "lease", "publisher owned by no thread; given up",
-            {{"publisher", which.first}, {"epoch", which.second}});
+            {{"publisher", which.first},
+             {"epoch", which.second},
+             {"relieved", relieved ? "yes" : "not yet"}});
     }
 }
 

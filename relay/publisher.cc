@@ -256,7 +256,8 @@ size_t Publisher::publish(const Claim& claim) {
     first_id_ = claim.tasks.front().id;
     for (const Task& task : claim.tasks) {
         if (partition_count(task.topic) > 0) continue;
-        missing_ = MissingTopic{std::string(task.topic), task.lane, task.id, Clock::now()};
+        missing_ = MissingTopic{std::string(task.topic), task.lane, task.id};
+        missing_since_.try_emplace(missing_->topic, Clock::now());
         session_->rollback();
         return 0;
     }
@@ -347,7 +348,8 @@ void Publisher::confirmed(const Claim& claim) {
 // A topic that was made a moment ago is unknown to brokers that have not heard of it, so one answer
 // is not believed: asked again, with no claim open, for some seconds. True once it is decided.
 bool Publisher::decide_topic() {
-    if (partition_count(missing_->topic) == 0 && Clock::now() - missing_->since < kTopicGrace) {
+    if (partition_count(missing_->topic) == 0 && is_topic_name(missing_->topic) &&
+        Clock::now() - missing_since_.at(missing_->topic) < kTopicGrace) {
         return false;
     }
     const MissingTopic missing = *std::exchange(missing_, std::nullopt);
@@ -371,6 +373,7 @@ int32_t Publisher::partition_count(std::string_view topic) {
     const std::optional<int32_t> count = kafka::Admin(producers_.raw()).partition_count(name);
     if (!count) return 0;
     partition_counts_.emplace(name, *count);
+    missing_since_.erase(name);
     return *count;
 }
 

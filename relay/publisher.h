@@ -118,9 +118,10 @@ class Publisher {
         std::string topic;
         int16_t lane;
         int64_t task_id;
-        Clock::time_point since;
     };
     std::optional<MissingTopic> missing_;  // A topic that the broker says does not exist.
+    // Waited for once, not again for each lane that names it.
+    std::map<std::string, Clock::time_point, std::less<>> missing_since_;
     size_t shown_lanes_ = 0;
     bool has_more_ = false;      // The last claim was cut at its number of tasks.
     size_t produced_count_ = 0;  // Of the transaction in progress.

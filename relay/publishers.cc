@@ -83,7 +83,7 @@ constexpr std::string_view kLeaveUnread = R"(
             JOIN pg_stat_activity a ON a.pid = m.pid
             WHERE m.instance <> $4 AND m.lease_until >= clock_timestamp()
               AND (a.backend_start = m.backend_start OR a.backend_start IS NULL)) THEN $3 END
-    WHERE number = $1 AND epoch = $2)";
+    WHERE number = $1 AND epoch = $2 AND halted IS NULL)";
 
 constexpr std::string_view kLanesOf =
     "SELECT lane FROM millrace.relay_lanes WHERE publisher = $1 ORDER BY lane";

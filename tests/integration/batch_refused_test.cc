@@ -191,6 +191,69 @@ TEST(BatchRefused, AsOneEventThatEndsItsBackendIsShownAndTriedForEver) {
     EXPECT_TRUE(eventually(10s, [&] { return running.status().waiting.empty(); }));
 }
 
+// One event that fails for ever, as long as `body` says so, in one of two partitions of one loop.
+void expect_other_partition_goes_on(const std::string& body) {
+    Counted counted(2);
+    Feed feed(counted.topic);
+    counted.database.connect().run_script(
+        "CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN " + body +
+        " RETURN NULL; END $$;"
+        "CREATE TRIGGER fail AFTER INSERT ON public.applied FOR EACH ROW WHEN (NEW.key = 'k7') "
+        "EXECUTE FUNCTION public.fail()");
+    ProjectionOptions options = counted.options();
+    options.retry_count = 2;
+    options.retry_backoff = 20ms;
+    options.thread_count = 1;
+    feed.send_counted(8, 8, 2);
+    RunningProjection running(counted, options);
+    const auto applied = [&] {
+        return counted.number("SELECT count(*) FROM public.applied WHERE key = 'k0'");
+    };
+    ASSERT_TRUE(eventually(60s, [&] { return !running.status().waiting.empty(); }));
+
+    for (int round = 2; round <= 5; ++round) {
+        feed.send_counted(8, 8, 2);
+        EXPECT_TRUE(eventually(20s, [&] { return applied() == round; })) << "round " << round;
+    }
+    EXPECT_EQ(counted.halted_reason(), std::nullopt);
+    counted.database.connect().execute("DROP TRIGGER fail ON public.applied");
+
+    ASSERT_TRUE(applies(counted, 40));
+    EXPECT_EQ(counted.fault(40), "");
+}
+
+TEST(BatchRefused, AsOneEventThatEndsItsBackendHoldsUpNoOtherPartition) {
+    expect_other_partition_goes_on("PERFORM pg_terminate_backend(pg_backend_pid());");
+}
+
+TEST(BatchRefused, AsOneEventByAConflictHoldsUpNoOtherPartition) {
+    expect_other_partition_goes_on("RAISE 'not yet' USING ERRCODE = '40001';");
+}
+
+TEST(BatchRefused, AsOneEventByAMissingRightHoldsUpNoOtherPartition) {
+    expect_other_partition_goes_on("RAISE 'not allowed' USING ERRCODE = '42501';");
+}
+
+// No record is at fault for a statement that our own preparing waits for.
+TEST(BatchRefused, BeforeAnyBatchForWantOfTimeIsWaitedFor) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    feed.send_counted(20, 2, 1);
+    pg::Session rival = counted.database.connect();
+    rival.execute("BEGIN");
+    rival.execute("LOCK TABLE millrace.positions IN ACCESS EXCLUSIVE MODE");
+    ProjectionOptions options = counted.options();
+    options.retry_count = 2;
+    options.statement_timeout = 200ms;
+    RunningProjection running(counted, options);
+    EXPECT_FALSE(eventually(4s, [&] { return counted.applied_count() > 0; }));
+    EXPECT_EQ(running.status().halted, "");
+    rival.execute("COMMIT");
+
+    ASSERT_TRUE(applies(counted, 20));
+    EXPECT_EQ(counted.halted_reason(), std::nullopt);
+}
+
 TEST(BatchRefused, ByTheEnvironmentWaitsAndGoesOnByItself) {
     Counted counted(1);
     Feed feed(counted.topic);

@@ -200,6 +200,19 @@ TEST_F(PublishersTest, ThatAreHaltedForAnUnreadRecordAreFreeToBeTriedAgain) {
                     .is_null(0, 0));
 }
 
+// PROTOCOL 4.3: meanwhile another settler may have found that ledger and database disagree.
+TEST_F(PublishersTest, LeavingARecordUnreadLiftsNoHaltOfTheFleet) {
+    const std::optional<PublisherState> taken = take(publishers_, judged(3));
+    ASSERT_TRUE(taken);
+    publishers_.halt_all("ledger_behind_database");
+
+    publishers_.leave_unread(*taken, "ledger_format", Uuid::random());
+
+    EXPECT_EQ(session_.execute("SELECT halted FROM millrace.relay_publishers WHERE number = 3")
+                  .text(0, 0),
+              "ledger_behind_database");
+}
+
 // PROTOCOL 2.3.
 TEST_F(PublishersTest, TakeMovesTheEpochAndClearsRunning) {
     session_.execute("UPDATE millrace.relay_publishers SET running = true, epoch = 8, seq = 5, "

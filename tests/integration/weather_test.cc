@@ -315,5 +315,19 @@ TEST_F(Weather, SequenceThatIsSetBackIsCounted) {
         2s, [&] { return relay.metric("millrace_relay_sequence_resets_total") == 1; }));
 }
 
+// The grace is the topic's, not each lane's that names it: 64 of them would take five minutes.
+TEST(MissingTopic, OfManyLanesIsWaitedForOnce) {
+    Installed installed(64, 4);
+    installed.execute("INSERT INTO millrace.pending_tasks (topic, key, task_type) SELECT '" +
+                      fresh_name("missing") + "', 'k' || i, 'T' FROM generate_series(1, 300) i");
+
+    const RunningRelay relay(installed);
+
+    EXPECT_TRUE(eventually(90s, [&] {
+        return installed.number("SELECT count(*) FROM millrace.relay_lanes WHERE halted IS NULL "
+                                "AND lane IN (SELECT lane FROM millrace.pending_tasks)") == 0;
+    }));
+}
+
 }  // namespace
 }  // namespace millrace::test
