@@ -4,10 +4,11 @@
 #include <chrono>
 #include <cstdlib>
 #include <stdexcept>
-#include <thread>
 
+#include "core/failure.h"
 #include "core/kafka/admin.h"
 #include "core/uuid.h"
+#include "tests/support/eventually.h"
 
 namespace millrace::test {
 
@@ -88,6 +89,14 @@ int32_t partition_count(rd_kafka_t* client, const std::string& topic) {
     return kafka::Admin(client).partition_count(topic).value();
 }
 
+// The broker answers a change before every part of it knows of it.
+template <typename Predicate>
+void await_broker(const std::string& what, Predicate predicate) {
+    if (!eventually(std::chrono::seconds(30), predicate)) {
+        throw std::runtime_error("the broker does not show: " + what);
+    }
+}
+
 }  // namespace
 
 std::string brokers() {
@@ -110,10 +119,8 @@ void create_topic(const std::string& name, int count,
     kafka::Admin admin(client.get());
     admin.create_topic({.name = name, .partition_count = count, .replication = 1,
                         .config = config});
-    // The answer comes before every part of the broker knows the topic.
-    while (admin.partition_count(name).value_or(0) != count) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
+    await_broker("topic " + name,
+                 [&] { return admin.partition_count(name).value_or(0) == count; });
 }
 
 void delete_topic(const std::string& name) {
@@ -124,9 +131,8 @@ void delete_topic(const std::string& name) {
     rd_kafka_event_destroy(rd_kafka_queue_poll(queue, 10000));
     rd_kafka_queue_destroy(queue);
     rd_kafka_DeleteTopic_destroy(topic);
-    while (kafka::Admin(client.get()).partition_count(name)) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
+    await_broker("topic " + name + " gone",
+                 [&] { return !kafka::Admin(client.get()).partition_count(name); });
 }
 
 void set_topic_config(const std::string& topic, const std::string& name,
@@ -142,9 +148,9 @@ void set_topic_config(const std::string& topic, const std::string& name,
     rd_kafka_event_destroy(rd_kafka_queue_poll(queue, 10000));
     rd_kafka_queue_destroy(queue);
     rd_kafka_ConfigResource_destroy(resource);
-    while (kafka::Admin(client.get()).topic_config(topic).at(name) != value) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
+    await_broker(topic + " with " + name + "=" + value, [&] {
+        return kafka::Admin(client.get()).topic_config(topic).at(name) == value;
+    });
 }
 
 void add_partitions(const std::string& topic, int count) {
@@ -157,9 +163,8 @@ void add_partitions(const std::string& topic, int count) {
     rd_kafka_event_destroy(rd_kafka_queue_poll(queue, 10000));
     rd_kafka_queue_destroy(queue);
     rd_kafka_NewPartitions_destroy(wanted);
-    while (partition_count(client.get(), topic) != count) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
+    await_broker(topic + " with more partitions",
+                 [&] { return partition_count(client.get(), topic) == count; });
 }
 
 void delete_records(const std::string& topic, int32_t partition, int64_t offset) {
@@ -178,8 +183,17 @@ void delete_records(const std::string& topic, int32_t partition, int64_t offset)
 std::vector<SeenRecord> read_topic(const std::string& topic) {
     const Reader reader = make_reader();
     std::vector<SeenRecord> records;
-    const auto ends = kafka::Admin(reader.get())
-                          .high_watermarks(topic, partition_count(reader.get(), topic));
+    std::map<int32_t, int64_t> ends;
+    await_broker("ends of " + topic, [&] {
+        try {
+            ends = kafka::Admin(reader.get())
+                       .high_watermarks(topic, partition_count(reader.get(), topic));
+            return true;
+        } catch (const Failure& failure) {
+            if (failure.kind() == FailureKind::kTransient) return false;  // No leader yet.
+            throw;
+        }
+    });
     for (const auto& [partition, end] : ends) {
         read_partition(reader.get(), topic, partition, end, records);
     }
