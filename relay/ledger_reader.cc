@@ -71,7 +71,13 @@ LedgerReader::Others LedgerReader::others(int16_t except, std::chrono::milliseco
         int64_t step = kFirstStep;
         for (;;) {
             const int64_t from = std::max<int64_t>(0, high_watermark - step);
-            const Tail tail = read(partition, from, /*high_watermark=*/-1, deadline);
+            const Tail tail = read(partition, from, high_watermark, Open::kPass, deadline);
+            if (!tail.is_complete) {
+                ++others.unread;
+                log(LogLevel::kWarn, "relay", "ledger partition not read in time",
+                    {{"publisher", publisher}});
+                break;
+            }
             try {
                 if (const auto record = last_in(tail, publisher)) {
                     others.newest.emplace(publisher, *record);
@@ -83,12 +89,6 @@ LedgerReader::Others LedgerReader::others(int16_t except, std::chrono::milliseco
                 ++others.unread;
                 log(LogLevel::kWarn, "relay", "ledger partition can't be read",
                     {{"publisher", publisher}, {"reason", failure.reason()}});
-                break;
-            }
-            if (!tail.is_complete) {
-                ++others.unread;
-                log(LogLevel::kWarn, "relay", "ledger partition not read in time",
-                    {{"publisher", publisher}});
                 break;
             }
             if (from == 0) break;
@@ -103,7 +103,8 @@ std::vector<LedgerRecord> LedgerReader::after(int16_t publisher, int64_t seq,
     const Deadline deadline = Clock::now() + limit;
     const auto lock = lock_until(deadline);
     const int64_t high_watermark = admin(deadline).high_watermark(topic_, publisher);
-    const Tail tail = read(publisher, low_watermark(publisher, deadline), high_watermark, deadline);
+    const Tail tail = read(publisher, low_watermark(publisher, deadline), high_watermark,
+                           Open::kAwait, deadline);
     if (!tail.is_complete) throw transient("ledger_unread", "the ledger could not be read in time");
     std::vector<LedgerRecord> records;
     for (const auto& [key, value] : tail.records) {
@@ -120,8 +121,8 @@ std::optional<ClaimRecord> LedgerReader::claim(std::chrono::milliseconds limit) 
     const int64_t high_watermark = admin(deadline).high_watermark(topic_, 0);
     // What is committed shows a claim even while a dead publisher's transaction is open in the
     // partition; only that there is none takes the whole partition to prove.
-    for (const int64_t end : {int64_t{-1}, high_watermark}) {
-        const Tail tail = read(0, low_watermark(0, deadline), end, deadline);
+    for (const Open open : {Open::kPass, Open::kAwait}) {
+        const Tail tail = read(0, low_watermark(0, deadline), high_watermark, open, deadline);
         for (auto entry = tail.records.rbegin(); entry != tail.records.rend(); ++entry) {
             if (entry->first == kClaimKey) return decode_claim_record(entry->second);
         }
@@ -155,7 +156,7 @@ std::optional<LedgerRecord> LedgerReader::newest_of(int16_t publisher, int64_t h
     if (high_watermark == 0) return std::nullopt;
     for (int64_t step = kFirstStep;; step *= 16) {
         const int64_t from = std::max<int64_t>(0, high_watermark - step);
-        const Tail tail = read(publisher, from, high_watermark, deadline);
+        const Tail tail = read(publisher, from, high_watermark, Open::kAwait, deadline);
         if (!tail.is_complete) {
             throw transient("ledger_open_transaction",
                             "publisher " + std::to_string(publisher) +
@@ -167,10 +168,11 @@ std::optional<LedgerRecord> LedgerReader::newest_of(int16_t publisher, int64_t h
     }
 }
 
-// Reads from `from`, or from the log's start if that is later, until the end of what is committed
-// and, unless negative, until `high_watermark`.
+// Reads from `from`, or from the log's start if that is later, up to `high_watermark`, or to where
+// an open transaction that is to be passed hides the rest. Not until the log's end is met: a
+// publisher at work commits again and again before its partition shows one.
 LedgerReader::Tail LedgerReader::read(int32_t partition, int64_t from, int64_t high_watermark,
-                                      Deadline deadline) {
+                                      Open open, Deadline deadline) {
     const Partitions assignment(rd_kafka_topic_partition_list_new(1),
                                 &rd_kafka_topic_partition_list_destroy);
     rd_kafka_topic_partition_list_add(assignment.get(), topic_.c_str(), partition)->offset = from;
@@ -186,18 +188,20 @@ LedgerReader::Tail LedgerReader::read(int32_t partition, int64_t from, int64_t h
         if (message->rkt != nullptr && message->partition != partition) continue;  // Of before.
         if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
             // The end of what is committed; an open transaction keeps it below the watermark.
-            tail.is_complete = message->offset >= high_watermark;
+            tail.is_complete = open == Open::kPass || message->offset >= high_watermark;
             continue;
         }
         if (message->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
             // Compaction or retention moved the log's start past `from`.
             rd_kafka_assign(client_.get(), nullptr);
-            return read(partition, low_watermark(partition, deadline), high_watermark, deadline);
+            return read(partition, low_watermark(partition, deadline), high_watermark, open,
+                        deadline);
         }
         if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) continue;  // The client retries by itself.
         tail.records.emplace_back(
             std::string(static_cast<const char*>(message->key), message->key_len),
             std::string(static_cast<const char*>(message->payload), message->len));
+        tail.is_complete = message->offset >= high_watermark;
     }
     code = rd_kafka_assign(client_.get(), nullptr);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw kafka::failure_of(code, "unassign the ledger");

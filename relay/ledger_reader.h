@@ -60,7 +60,10 @@ class LedgerReader {
 
     // Waits for another thread's call, no longer than the deadline.
     std::unique_lock<std::timed_mutex> lock_until(Deadline deadline);
-    Tail read(int32_t partition, int64_t from, int64_t high_watermark, Deadline deadline);
+    // Whether an open transaction below the high watermark is waited for.
+    enum class Open { kAwait, kPass };
+    Tail read(int32_t partition, int64_t from, int64_t high_watermark, Open open,
+              Deadline deadline);
     std::optional<LedgerRecord> newest_of(int16_t publisher, int64_t high_watermark,
                                           Deadline deadline);
     std::optional<LedgerRecord> last_in(const Tail& tail, int16_t publisher) const;
