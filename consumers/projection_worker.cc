@@ -14,7 +14,8 @@ using std::chrono::seconds;
 
 constexpr milliseconds kStepMax{100};
 constexpr seconds kUpkeepEvery{1};
-constexpr seconds kLeaveLimit{3};
+// Beyond a session's time, for so long may a member that has died hold a rebalance up.
+constexpr seconds kLeaveLimit{2};
 constexpr seconds kRetryMax{5};
 // So long may a call under way go on after a stop was requested: a batch may still end well.
 constexpr seconds kStopGrace{5};
@@ -228,7 +229,7 @@ void ProjectionWorker::leave() {
     if (!consumer_) return;
     assignment_->commit_offsets();
     assignment_.reset();
-    consumer_->close(kLeaveLimit);
+    consumer_->close(options_.session_timeout + kLeaveLimit);
     consumer_.reset();
 }
 
