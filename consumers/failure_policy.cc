@@ -44,21 +44,6 @@ constexpr std::array kRules{
 
 }  // namespace
 
-std::string_view name_of(FailureClass failure_class) {
-    switch (failure_class) {
-        case FailureClass::kConflict: return "conflict";
-        case FailureClass::kOverload: return "overload";
-        case FailureClass::kConnection: return "connection";
-        case FailureClass::kEnvironment: return "environment";
-        case FailureClass::kStalePlan: return "stale_plan";
-        case FailureClass::kBug: return "bug";
-        case FailureClass::kRecord: return "record";
-        case FailureClass::kLost: return "lost";
-        case FailureClass::kUnclassified: return "unclassified";
-    }
-    return "invalid";
-}
-
 std::string_view reason_of(FailureClass failure_class) {
     switch (failure_class) {
         case FailureClass::kConflict: return "pg_conflict";

@@ -17,7 +17,6 @@ enum class FailureClass {
     kLost,         // The position has moved away (MR001).
     kUnclassified,
 };
-std::string_view name_of(FailureClass failure_class);
 // As logs, metrics and the README's table name it.
 std::string_view reason_of(FailureClass failure_class);
 

@@ -15,7 +15,6 @@ void FleetHalt::declare(const std::string& reason, const std::string& detail) {
              options_.projection.name + "' tries again");
     is_written_ = false;
     next_look_ = {};
-    shared_.metrics.failure(reason);
     log(LogLevel::kError, "consumers", "projection halted",
         {{"projection", options_.projection.name}, {"reason", reason}, {"detail", detail}});
 }

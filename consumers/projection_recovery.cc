@@ -34,12 +34,13 @@ void ProjectionWorker::refused(OwnedPartition& partition, const Refusal& refusal
                                           options_.retry_count);
     // A connection that ended may have ended behind the COMMIT.
     batch_->is_in_doubt = failure_class == FailureClass::kConnection;
+    shared_.metrics.failure(std::string(reason_of(failure_class)));
     log(next == NextStep::kHalt ? LogLevel::kError : LogLevel::kWarn, "consumers", "batch refused",
         {{"projection", options_.projection.name},
          {"batch", batch_->text()},
          {"attempt", count},
          {"sqlstate", sqlstate},
-         {"class", name_of(failure_class)},
+         {"reason", reason_of(failure_class)},
          {"then", name_of(next)},
          {"error", refusal.text()}});
     take_next_step(partition, next, refusal);
@@ -79,7 +80,7 @@ void ProjectionWorker::take_next_step(OwnedPartition& partition, NextStep next,
             return;
         case NextStep::kWait:
             // Perhaps one event of one partition only, by a trigger of its table.
-            put_off(partition, why, patience_.next(name_of(failure_class)).wait);
+            put_off(partition, why, patience_.next(reason_of(failure_class)).wait);
             drop_session();
             return;
         case NextStep::kPutOff:
@@ -101,7 +102,6 @@ void ProjectionWorker::take_next_step(OwnedPartition& partition, NextStep next,
 // partitions' turn meanwhile: an outage is never a record's fault. What it shows is for a human to
 // judge.
 void ProjectionWorker::lost(OwnedPartition& partition, const Failure& failure) {
-    shared_.metrics.failure(failure.reason());
     shared_.metrics.sends_lost.Increment();
     const int count = ++partition.lost_count;
     const bool is_suspect = count >= options_.retry_count && batch_->event_count <= 1;
@@ -159,7 +159,7 @@ void ProjectionWorker::recover(const Failure& failure) {
     if (!failure.sqlstate().empty()) {
         // Not of a batch: the handler's preparing, or our own bookkeeping.
         const FailureClass failure_class = class_of(failure.sqlstate());
-        const Patience::Try attempt = patience_.next(name_of(failure_class));
+        const Patience::Try attempt = patience_.next(reason_of(failure_class));
         const NextStep next = next_step({.failure_class = failure_class,
                                          .attempt_count = attempt.count,
                                          .event_count = 1},
@@ -182,7 +182,7 @@ void ProjectionWorker::recover(const Failure& failure) {
         case FailureKind::kUnknown:
         case FailureKind::kLost:
             drop_session();
-            wait_before_next(patience_.next(name_of(FailureClass::kConnection)).wait,
+            wait_before_next(patience_.next(reason_of(FailureClass::kConnection)).wait,
                              failure.what());
             return;
         case FailureKind::kPoison:

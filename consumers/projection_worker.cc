@@ -133,6 +133,7 @@ void ProjectionWorker::apply_next() {
         if (failure.kind() != FailureKind::kTransient && failure.kind() != FailureKind::kUnknown) {
             throw;
         }
+        shared_.metrics.failure(failure.reason());
         lost(*partition, failure);
         return;
     }
@@ -147,7 +148,7 @@ void ProjectionWorker::applied(OwnedPartition& partition) {
     assignment_->applied(partition, batch);
     retry_backoff_.reset();
     patience_.forget(kLostSend);
-    patience_.forget(name_of(FailureClass::kConnection));
+    patience_.forget(reason_of(FailureClass::kConnection));
 
     shared_.metrics.applied(batch.event_count, batch.oldest, batch.skipped);
     if (batch.event_count > 0) analyze();

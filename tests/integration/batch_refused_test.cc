@@ -57,6 +57,7 @@ TEST(BatchRefused, AsADeadlocksVictimIsTriedAgain) {
     EXPECT_GE(running.metric("millrace_projection_retries_total{projection=\"counted\","
                              "sqlstate=\"40P01\"}"),
               3);
+    EXPECT_GE(running.metric("millrace_failures_total{reason=\"pg_conflict\"}"), 3);
 }
 
 TEST(BatchRefused, AsOneEventByAConflictIsTriedForEver) {

@@ -22,7 +22,7 @@ struct Classified {
 class ClassOfSqlstate : public testing::TestWithParam<Classified> {};
 
 TEST_P(ClassOfSqlstate, IsWhatTheTableSays) {
-    EXPECT_EQ(name_of(class_of(GetParam().sqlstate)), name_of(GetParam().expected))
+    EXPECT_EQ(reason_of(class_of(GetParam().sqlstate)), reason_of(GetParam().expected))
         << GetParam().sqlstate;
 }
 
