@@ -1,0 +1,121 @@
+// What a Publisher does when something goes wrong.
+
+#include <algorithm>
+
+#include "core/log.h"
+#include "core/stop.h"
+#include "relay/publisher.h"
+
+namespace millrace {
+
+namespace {
+
+using std::chrono::seconds;
+
+// A publisher whose record could not be read is left to others for so long.
+constexpr seconds kNotAgain{10};
+
+}  // namespace
+
+void Publisher::recover(const Failure& failure, std::stop_token stop) {
+    shared_.metrics.failure(failure.reason());
+    if (is_in_kafka_) shared_.metrics.transaction("in_doubt");
+    if (failure.reason() == "kafka_fenced") shared_.metrics.fenced("kafka");
+    if (failure.reason() == "publisher_lost") shared_.metrics.fenced("postgres");
+    log(LogLevel::kWarn, "relay", "publisher interrupted",
+        {{"kind", name_of(failure.kind())},
+         {"reason", failure.reason()},
+         {"detail", failure.detail()}});
+    show(failure.reason());
+
+    switch (failure.kind()) {
+        case FailureKind::kFatal:
+            // Once running, a role that is locked out is waited for like an outage.
+            if (failure.reason() != "pg_refused") throw failure;
+            break;
+        case FailureKind::kLost:
+            if (failure.reason() == "publisher_changed" && !is_in_kafka_) {
+                try {
+                    reload();
+                    show("");
+                    return;
+                } catch (const Failure& again) {
+                    note_again(again);
+                }
+            }
+            break;
+        case FailureKind::kTransient:
+            // Nothing of Kafka was begun when a claim met a lock: the publisher stays settled.
+            if (failure.sqlstate() == "55P03" && is_settled_ && !is_in_kafka_ &&
+                !session_->is_broken()) {
+                try {
+                    session_->rollback();
+                    log(LogLevel::kWarn, "relay", "claim waits for a lock",
+                        {{"holder", outbox_->blocker()}});
+                    return;
+                } catch (const Failure& again) {
+                    // The session went meanwhile: as for any other failure.
+                    note_again(again);
+                }
+            }
+            break;
+        case FailureKind::kPoison: note_poison(failure); break;
+        case FailureKind::kHalt:
+            if (failure.reason() == "ledger_format" || failure.reason() == "ledger_corrupt") {
+                leave_unread(failure.reason());
+            }
+            break;
+        case FailureKind::kUnknown: break;
+    }
+    drop_everything();
+    wait_for(stop, failure.kind() == FailureKind::kHalt ? seconds(1) : backoff_.next());
+}
+
+// A refused batch of one task names the culprit; a larger one is cut in half until it does.
+void Publisher::note_poison(const Failure& failure) {
+    // The topic was deleted since it was asked for: the next claim asks, and then it waits a while.
+    if (failure.reason() == "topic_missing") return;
+    if (produced_count_ == 1) {
+        suspect_ = Suspect{first_lane_, failure.reason(),
+                           "task " + std::to_string(first_id_) + ": " + failure.detail()};
+        return;
+    }
+    task_limit_ = std::max<int32_t>(1, static_cast<int32_t>(produced_count_ / 2));
+}
+
+// Another member may be able to read the record: it gets the publisher, lanes and all, and this
+// thread takes another one (PROTOCOL 4.1).
+void Publisher::leave_unread(const std::string& reason) {
+    const std::optional<Uuid> instance = shared_.lease.instance();
+    if (!instance || session_->is_broken()) return;
+    try {
+        session_->rollback();
+        publishers_->leave_unread(*state_, reason, *instance);
+        not_before_[state_->number] = Clock::now() + kNotAgain;
+        state_.reset();
+        watch_.clear_publisher();
+    } catch (const Failure& again) {
+        note_again(again);
+    }
+}
+
+// A second failure while the first one was dealt with.
+void Publisher::note_again(const Failure& failure) {
+    shared_.metrics.failure(failure.reason());
+    log(LogLevel::kWarn, "relay", "publisher interrupted again",
+        {{"reason", failure.reason()}, {"detail", failure.detail()}});
+}
+
+// Whatever the failure, the transaction is in doubt: producers and session go, and the next take
+// settles (PROTOCOL 3.7). The publisher stays remembered.
+void Publisher::drop_everything() {
+    is_settled_ = false;
+    is_in_kafka_ = false;
+    producers_.drop();
+    outbox_.reset();
+    publishers_.reset();
+    session_.reset();
+    show_lanes(0);
+}
+
+}  // namespace millrace
