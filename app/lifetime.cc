@@ -98,4 +98,20 @@ void Lifetime::await_end(std::chrono::milliseconds limit) {
     if (!is_over_) end_at_once(number != 0 ? "second signal" : "shutdown_timeout");
 }
 
+int run_command(const std::function<int(std::stop_token)>& body, std::chrono::milliseconds limit) {
+    int exit_code = kExitFailed;
+    std::optional<Failure> failure;
+    Lifetime().run(
+        [&](std::stop_token stop) {
+            try {
+                exit_code = body(std::move(stop));
+            } catch (const Failure& caught) {
+                failure = caught;
+            }
+        },
+        limit);
+    if (failure) throw *failure;
+    return exit_code;
+}
+
 }  // namespace millrace

@@ -37,4 +37,8 @@ class Lifetime {
     std::atomic<bool> is_over_{false};
 };
 
+// For a command that ends by itself: runs `body` as Lifetime::run() does. Returns what it returned,
+// or throws its Failure, which is not logged: whoever typed the command is told.
+int run_command(const std::function<int(std::stop_token)>& body, std::chrono::milliseconds limit);
+
 }  // namespace millrace

@@ -1,5 +1,4 @@
 #include <iostream>
-#include <optional>
 
 #include "app/command.h"
 #include "app/lifetime.h"
@@ -17,21 +16,11 @@ int bench(const Arguments& arguments, const Config& config) {
     prepare_verb(config);
     // Warnings are about its own scratch installation.
     set_up_log({.level = "error", .format = "text"});
-    int exit_code = kExitFailed;
-    std::optional<Failure> failure;
-    Lifetime lifetime;
-    lifetime.run(
+    return run_command(
         [&](const std::stop_token& stop) {
-            try {
-                exit_code =
-                    run_bench(config, arguments.bench, arguments.as_json(), std::cout, stop);
-            } catch (const Failure& caught) {
-                failure = caught;
-            }
+            return run_bench(config, arguments.bench, arguments.as_json(), std::cout, stop);
         },
         kStopLimit);
-    if (failure) throw *failure;
-    return exit_code;
 }
 
 }  // namespace

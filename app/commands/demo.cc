@@ -1,5 +1,3 @@
-#include <optional>
-
 #include "app/command.h"
 #include "app/lifetime.h"
 
@@ -13,20 +11,9 @@ constexpr std::chrono::seconds kStopLimit{90};
 int demo(const Arguments& arguments, const Config& config) {
     block_stop_signals();
     prepare_verb(config);
-    int exit_code = kExitFailed;
-    std::optional<Failure> failure;
-    Lifetime lifetime;
-    lifetime.run(
-        [&](std::stop_token stop) {
-            try {
-                exit_code = run_demo(config, arguments.demo, std::move(stop));
-            } catch (const Failure& caught) {
-                failure = caught;
-            }
-        },
+    return run_command(
+        [&](std::stop_token stop) { return run_demo(config, arguments.demo, std::move(stop)); },
         kStopLimit);
-    if (failure) throw *failure;
-    return exit_code;
 }
 
 }  // namespace

@@ -166,21 +166,21 @@ int main(int argc, char** argv) {
     }
     block_stop_signals();
     set_up_log({.level = "error", .format = "text"});
-    int exit_code = 0;
-    Lifetime lifetime;
-    lifetime.run(
-        [&](const std::stop_token& stop) {
-            try {
-                run(options, Config::load(std::nullopt, read_environment()), stop);
-            } catch (const Stopped&) {
-                exit_code = 1;
-            } catch (const Failure& failure) {
-                std::cerr << failure.reason() << ": " << failure.detail() << "\n";
-                exit_code = 1;
-            }
-        },
-        kStopLimit);
-    return exit_code;
+    try {
+        return run_command(
+            [&options](const std::stop_token& stop) {
+                try {
+                    run(options, Config::load(std::nullopt, read_environment()), stop);
+                } catch (const Stopped&) {
+                    return kExitFailed;
+                }
+                return 0;
+            },
+            kStopLimit);
+    } catch (const Failure& failure) {
+        std::cerr << failure.reason() << ": " << failure.detail() << "\n";
+        return kExitFailed;
+    }
 }
 
 const std::vector<Case>& all_cases() {
