@@ -63,7 +63,6 @@ class Assignment {
     void commit_offsets();
     // Why a partition of ours is not read; empty: none.
     std::string waiting() const;
-    bool holds_any() const { return !partitions_.empty(); }
 
   private:
     void note_changes();

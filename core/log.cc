@@ -6,7 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "core/failure.h"
+#include "core/check.h"
 
 namespace millrace {
 
@@ -83,14 +83,8 @@ std::string as_json(std::string_view component, std::string_view text,
 
 void set_up_log(const LogOptions& options) {
     const spdlog::level::level_enum level = spdlog::level::from_str(options.level);
-    if (level == spdlog::level::off) {
-        throw misconfigured("config_value", "log.level: '" + options.level +
-                                                "' is none of debug, info, warn, error");
-    }
-    if (options.format != "auto" && options.format != "text" && options.format != "json") {
-        throw misconfigured("config_value", "log.format: '" + options.format +
-                                                "' is none of auto, text, json");
-    }
+    // It would be silent else.
+    MILLRACE_CHECK(level != spdlog::level::off, "the level is debug, info, warn or error");
     setting.json = options.format == "json" ||
                    (options.format == "auto" && isatty(STDERR_FILENO) == 0);
     setting.instance = options.instance;

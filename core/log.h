@@ -32,7 +32,7 @@ struct LogOptions {
 };
 
 // Sets the process's log up, which goes to standard error. Before it is called lines are text at
-// level info. Throws kFatal for an unknown level or format.
+// level info.
 void set_up_log(const LogOptions& options);
 
 // One line: fixed text, then keys. Any thread. Never a payload, never a secret (STYLE: debug per

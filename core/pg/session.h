@@ -65,7 +65,6 @@ class Session {
     int backend_pid() const { return PQbackendPID(connection_.get()); }
     // When the backend started, in microseconds since 2000-01-01: with the pid it names a session.
     int64_t backend_started() const { return backend_started_; }
-    int server_version() const { return PQserverVersion(connection_.get()); }
 
   private:
     friend class Pipeline;
