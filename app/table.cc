@@ -65,6 +65,15 @@ nlohmann::ordered_json Table::as_json() const {
     return array;
 }
 
+std::string with_commas(int64_t number) {
+    std::string text = std::to_string(number);
+    for (auto place = static_cast<int64_t>(text.size()) - 3; place > (number < 0 ? 1 : 0);
+         place -= 3) {
+        text.insert(static_cast<size_t>(place), 1, ',');
+    }
+    return text;
+}
+
 void print_json(std::ostream& out, const nlohmann::ordered_json& value) {
     out << value.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << '\n';
 }

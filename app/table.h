@@ -1,7 +1,8 @@
 #pragma once
 
-#include <initializer_list>
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -26,6 +27,9 @@ class Table {
     std::vector<std::string> columns_;
     std::vector<std::vector<Cell>> rows_;
 };
+
+// With a comma between thousands.
+std::string with_commas(int64_t number);
 
 // A line of JSON; bytes that are not UTF-8 are replaced.
 void print_json(std::ostream& out, const nlohmann::ordered_json& value);

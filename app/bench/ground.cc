@@ -41,13 +41,4 @@ Cpu CpuWatch::now(const MeasuredWorker& worker) const {
             .broker = broker_ == 0 ? 0 : cpu_seconds(broker_)};
 }
 
-std::string with_commas(int64_t number) {
-    std::string text = std::to_string(number);
-    for (auto place = static_cast<int64_t>(text.size()) - 3; place > (number < 0 ? 1 : 0);
-         place -= 3) {
-        text.insert(static_cast<size_t>(place), 1, ',');
-    }
-    return text;
-}
-
 }  // namespace millrace

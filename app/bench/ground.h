@@ -60,7 +60,4 @@ class CpuWatch {
     const pid_t broker_;
 };
 
-// With a point between thousands.
-std::string with_commas(int64_t number);
-
 }  // namespace millrace

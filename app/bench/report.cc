@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "app/bench/ground.h"
+#include "app/table.h"
 
 namespace millrace {
 

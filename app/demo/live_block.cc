@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <sstream>
 
+#include "app/table.h"
+
 namespace millrace {
 
 namespace {
@@ -27,7 +29,7 @@ struct Rates {
 
 // At the right of ten columns.
 std::string column(int64_t number) {
-    const std::string text = grouped(number);
+    const std::string text = with_commas(number);
     return std::string(10 - std::min<size_t>(10, text.size()), ' ') + text;
 }
 
@@ -62,12 +64,13 @@ std::string block_of(const Figures& figures, const std::optional<Rates>& rates) 
     text << figures.title;
     row("  committed ", progress.committed, &Rates::committed);
     row("  published ", progress.published(), &Rates::published)
-        << "   backlog " << grouped(progress.backlog);
+        << "   backlog " << with_commas(progress.backlog);
     row("  applied   ", progress.applied, &Rates::applied);
     text << "\n  commit to visible   p50 " << duration_text(figures.latency.p50) << "   p99 "
-         << duration_text(figures.latency.p99) << "   of " << grouped(figures.latency.order_count)
-         << " orders\n  read models         orders " << grouped(progress.order_row_count)
-         << " rows   customer_totals " << grouped(progress.customer_row_count) << " rows\n";
+         << duration_text(figures.latency.p99) << "   of "
+         << with_commas(figures.latency.order_count) << " orders\n  read models         orders "
+         << with_commas(progress.order_row_count) << " rows   customer_totals "
+         << with_commas(progress.customer_row_count) << " rows\n";
     if (figures.kills) {
         text << "  kill -9             " << figures.kills->count << " times"
              << (figures.kills->last.empty() ? "" : ", last: " + figures.kills->last) << "\n";
@@ -106,12 +109,6 @@ Progress progress(pg::Session& session) {
             .applied = row.integer(0, 2),
             .order_row_count = row.integer(0, 3),
             .customer_row_count = row.integer(0, 4)};
-}
-
-std::string grouped(int64_t number) {
-    std::string text = std::to_string(number);
-    for (size_t i = text.size(); i > 3; i -= 3) text.insert(i - 3, 1, ',');
-    return text;
 }
 
 void LiveBlock::show(const Figures& figures) {

@@ -27,9 +27,6 @@ struct Progress {
 
 Progress progress(pg::Session& session);
 
-// With a comma before each three digits.
-std::string grouped(int64_t number);
-
 struct Kills {
     int64_t count = 0;
     std::string last;  // Whom; empty: nobody yet.

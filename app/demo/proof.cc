@@ -1,6 +1,6 @@
 #include "app/demo/proof.h"
 
-#include "app/demo/live_block.h"
+#include "app/table.h"
 #include "core/failure.h"
 
 namespace millrace {
@@ -71,8 +71,9 @@ Proof prove(pg::Session& session) {
 }
 
 std::string Proof::text() const {
-    const std::string subject = grouped(event_count) + " events of " + grouped(order_count) +
-                                " orders by " + grouped(customer_count) + " customers";
+    const std::string subject = with_commas(event_count) + " events of " +
+                                with_commas(order_count) + " orders by " +
+                                with_commas(customer_count) + " customers";
     if (holds()) {
         return "Proved: " + subject +
                ",\n"

@@ -3,6 +3,7 @@
 #include "app/bench/drain.h"
 #include "app/bench/percentiles.h"
 #include "app/bench/preload.h"
+#include "app/table.h"
 #include "bench/load/cases.h"
 #include "bench/load/textbook_relay.h"
 

@@ -4,6 +4,7 @@
 #include "app/bench/task_text.h"
 #include "app/bench/task_writers.h"
 #include "app/bench/topic_reader.h"
+#include "app/table.h"
 #include "bench/load/cases.h"
 #include "core/failure.h"
 

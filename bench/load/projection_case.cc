@@ -2,6 +2,7 @@
 
 #include "app/bench/percentiles.h"
 #include "app/bench/projection.h"
+#include "app/table.h"
 #include "bench/load/cases.h"
 #include "bench/load/textbook_consumer.h"
 #include "core/failure.h"
