@@ -8,6 +8,7 @@
 #include "app/bench/task_text.h"
 #include "app/bench/task_writers.h"
 #include "app/bench/topic_reader.h"
+#include "app/scratch/samples.h"
 #include "app/table.h"
 #include "core/failure.h"
 

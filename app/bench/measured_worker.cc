@@ -1,6 +1,7 @@
 #include "app/bench/measured_worker.h"
 
 #include <httplib.h>
+#include <signal.h>
 
 #include <chrono>
 #include <fstream>
@@ -9,13 +10,11 @@
 #include <thread>
 
 #include "app/bench/process_times.h"
-#include "core/failure.h"
 
 namespace millrace {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kLookEvery{10};
 constexpr std::chrono::seconds kStopLimit{20};
 
@@ -57,20 +56,10 @@ void MeasuredWorker::await_start() {
     }
 }
 
-void MeasuredWorker::check() {
-    if (const std::optional<int> status = child_.exit_status()) {
-        throw fatal("demo_child_ended", child_.name() + " ended by itself with status " +
-                                            std::to_string(*status) + "; its log says:\n" +
-                                            text_of(child_.log()));
-    }
-}
-
 void MeasuredWorker::stop() {
     child_.signal(SIGCONT);
     child_.request_stop();
-    const Clock::time_point deadline = Clock::now() + kStopLimit;
-    while (!child_.exit_status() && Clock::now() < deadline)
-        std::this_thread::sleep_for(kLookEvery);
+    child_.await_end(Child::Clock::now() + kStopLimit);
 }
 
 int MeasuredWorker::port() {

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "app/demo/children.h"
+#include "app/scratch/child.h"
 
 namespace millrace {
 
@@ -17,10 +17,10 @@ class MeasuredWorker {
     double published_count() { return metric("millrace_relay_tasks_published_total{"); }
     double cpu() const;
     double resident() const;
-    // Waits until it serves; throws kFatal `demo_child_ended` when it ends instead.
+    // Waits until it serves; throws kFatal `scratch_child_ended` when it ends instead.
     void await_start();
-    // Throws kFatal `demo_child_ended` if it ended by itself.
-    void check();
+    // Throws kFatal `scratch_child_ended` if it ended by itself.
+    void check() { child_.check(); }
     // SIGTERM, then waits; killed after 20 s.
     void stop();
 

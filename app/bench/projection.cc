@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "app/bench/task_text.h"
+#include "app/scratch/samples.h"
 #include "app/table.h"
 #include "core/failure.h"
 #include "core/kafka/admin.h"

@@ -8,15 +8,12 @@
 #include <thread>
 
 #include "app/demo/children.h"
-#include "app/demo/demo_database.h"
-#include "app/demo/demo_folder.h"
-#include "app/demo/demo_topics.h"
 #include "app/demo/live_block.h"
 #include "app/demo/proof.h"
 #include "app/demo/shop.h"
 #include "app/demo/visibility.h"
-#include "app/installer.h"
-#include "app/options.h"
+#include "app/scratch/samples.h"
+#include "app/scratch/scratch.h"
 #include "core/log.h"
 #include "core/stop.h"
 
@@ -71,22 +68,14 @@ class Part {
     std::jthread thread_;  // Last: it uses what stands above.
 };
 
-int replication_of(const Config& config) {
-    for (const ConfigEntry& entry : config.entries()) {
-        // The default is for topics that must outlive a broker; these live for seconds.
-        if (entry.name == "kafka.replication" && entry.origin == "default") return 1;
-    }
-    return config.count("kafka.replication");
-}
-
 // Everything of one run, in the order in which it can be taken away again.
 class Demo {
   public:
     Demo(const Config& config, const DemoOptions& options);
 
     int run(std::stop_token stop);
-    void keep_logs() { folder_.keep(); }
-    const std::filesystem::path& folder() const { return folder_.path(); }
+    void keep_logs() { scratch_.keep_folder(); }
+    const std::filesystem::path& folder() const { return scratch_.folder(); }
 
   private:
     void prepare();
@@ -99,12 +88,8 @@ class Demo {
     Figures figures(const std::string& title);
     void kill_when_due();
 
-    const Config& config_;
     const DemoOptions options_;
-    kafka::Reaper reaper_;
-    DemoFolder folder_;
-    DemoDatabase database_;
-    DemoTopics topics_;
+    Scratch scratch_;
     pg::Session session_;
     Children children_;
     VisibilityWatch visibility_;
@@ -117,13 +102,11 @@ class Demo {
 };
 
 Demo::Demo(const Config& config, const DemoOptions& options)
-    : config_(config),
-      options_(options),
-      database_(session_options(config)),
-      topics_(kafka_options(config), reaper_),
-      session_(database_.session_options()),
-      visibility_(database_.session_options()),
-      shop_({.session = database_.session_options(),
+    : options_(options),
+      scratch_(config, "demo"),
+      session_(scratch_.session_options()),
+      visibility_(scratch_.session_options()),
+      shop_({.session = scratch_.session_options(),
              .orders_per_second = options.orders_per_second},
             [this](const std::string& order_id) { visibility_.committed(order_id); }),
       block_(std::cout, isatty(STDOUT_FILENO) == 1) {
@@ -140,39 +123,31 @@ int Demo::run(std::stop_token stop) {
 }
 
 void Demo::prepare() {
-    const int replication = replication_of(config_);
     // One broker, on purpose: the warning about it would be the first that anybody reads.
-    if (replication == 1) set_up_log({.level = "error", .format = "text"});
-    topics_.create(kTopic, kPartitionCount, replication);
-    std::cout << "database " << database_.name() << " and topic " << kTopic << " made\n";
+    if (scratch_.replication() == 1) set_up_log({.level = "error", .format = "text"});
+    scratch_.create_topic(kTopic, kPartitionCount);
+    std::cout << "database " << scratch_.name() << " and topic " << kTopic << " made\n";
     Shop::create_tables(session_);
-    folder_.write_configs(config_, {.url = database_.session_options().url,
-                                    .has_short_timeouts = options_.has_chaos,
-                                    .replication = replication});
-    // Its own file alone: what overrides the user's must not override the demo's.
-    const Config own = Config::load(folder_.worker_config().string(), {});
-    topics_.adopt("millrace." + database_.name() + ".ledger");
-    const Installing made = install(own, {}, reaper_);
-    for (const std::string& line : made.done) std::cout << "migrate up: " << line << "\n";
-    if (!made.refused.empty()) throw made.refused.front();
+    for (const Sample& sample : samples()) scratch_.write_projection(sample.file_name, sample.text);
+    for (const std::string& line : scratch_.install()) std::cout << "migrate up: " << line << "\n";
 }
 
 void Demo::start_children() {
+    Scratch::Values of_relays{{"projections.enabled", "false"}};
+    Scratch::Values of_workers{{"relay.enabled", "false"}};
+    if (options_.has_chaos) {
+        of_relays.emplace_back("relay.lease", "1s");
+        of_workers.emplace_back("projections.session_timeout", "1s");
+    }
+    const std::string relay_config = scratch_.write_config("relay", of_relays).string();
+    const std::string worker_config = scratch_.write_config("worker", of_workers).string();
     const int count = options_.has_chaos ? 2 : 1;
-    const std::vector<std::string> environment = environment_of_children(read_environment());
     for (int i = 1; i <= count; ++i) {
         const std::string number = std::to_string(i);
-        children_.add({.name = "relay " + number,
-                       .arguments = {"run", "--config", folder_.relay_config().string()},
-                       .log = folder_.path() / ("relay-" + number + ".log"),
-                       .environment = environment});
-        children_.add({.name = "worker " + number,
-                       .arguments = {"run", "--config", folder_.worker_config().string()},
-                       .log = folder_.path() / ("worker-" + number + ".log"),
-                       .environment = environment});
+        children_.add(scratch_.process("relay " + number, {"run", "--config", relay_config}));
+        children_.add(scratch_.process("worker " + number, {"run", "--config", worker_config}));
     }
-    std::cout << children_.size() << " processes started, logs in " << folder_.path().string()
-              << "\n";
+    std::cout << children_.size() << " processes started, logs in " << folder().string() << "\n";
 }
 
 // The figures would else begin with the start of the processes.
@@ -259,7 +234,7 @@ int Demo::conclude() {
     std::cout << "\n" << proof.text();
     if (!proof.holds()) {
         keep_logs();
-        std::cout << "logs: " << folder_.path().string() << "\n";
+        std::cout << "logs: " << folder().string() << "\n";
     }
     std::cout.flush();
     return proof.exit_code();

@@ -3,6 +3,7 @@
 #include "app/bench/latency.h"
 #include "app/bench/projection.h"
 #include "app/bench/task_writers.h"
+#include "app/scratch/samples.h"
 #include "app/table.h"
 #include "bench/load/cases.h"
 

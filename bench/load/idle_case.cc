@@ -1,4 +1,5 @@
 #include "app/bench/latency.h"
+#include "app/scratch/samples.h"
 #include "bench/load/cases.h"
 
 namespace millrace::bench {

@@ -13,6 +13,7 @@
 #include "app/bench/task_text.h"
 #include "app/bench/task_writers.h"
 #include "app/bench/topic_reader.h"
+#include "app/scratch/samples.h"
 #include "bench/load/cases.h"
 #include "core/failure.h"
 

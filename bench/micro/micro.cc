@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "app/bench/task_text.h"
-#include "app/bench/workspace.h"
+#include "app/scratch/samples.h"
 #include "core/kafka/admin.h"
 #include "core/pg/result.h"
 #include "projections/batch_rows.h"

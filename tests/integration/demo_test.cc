@@ -118,7 +118,7 @@ TEST(Demo, ProvesItsEventsAndLeavesNothingBehind) {
     const Finished refused = run_program({"demo", "--duration", "5s"}, servers());
 
     EXPECT_EQ(refused.exit_code, 78) << refused.output;
-    EXPECT_THAT(refused.output, HasSubstr("demo_topic_exists"));
+    EXPECT_THAT(refused.output, HasSubstr("scratch_topic_exists"));
 }
 
 }  // namespace

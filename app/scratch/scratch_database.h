@@ -6,17 +6,16 @@
 
 namespace millrace {
 
-// A database of the demo's or bench's own on the configured server, dropped at the end, whoever is
-// connected.
-class DemoDatabase {
+// A database of its own on the configured server, dropped at the end, whoever is connected.
+class ScratchDatabase {
   public:
     // `server` leads to any database of the server. Throws kFatal `missing_right` if its role may
     // not make one, and what the session throws.
-    explicit DemoDatabase(const pg::SessionOptions& server, const std::string& owner = "demo");
+    explicit ScratchDatabase(const pg::SessionOptions& server, const std::string& owner);
     // Says on standard error what to do if it could not be dropped.
-    ~DemoDatabase();
-    DemoDatabase(const DemoDatabase&) = delete;
-    DemoDatabase& operator=(const DemoDatabase&) = delete;
+    ~ScratchDatabase();
+    ScratchDatabase(const ScratchDatabase&) = delete;
+    ScratchDatabase& operator=(const ScratchDatabase&) = delete;
 
     // `millrace_<owner>_` and 8 hex.
     const std::string& name() const { return name_; }

@@ -1,4 +1,4 @@
-#include "app/demo/demo_database.h"
+#include "app/scratch/scratch_database.h"
 
 #include <iostream>
 
@@ -14,7 +14,7 @@ constexpr std::string_view kNoRight = "42501";
 
 }  // namespace
 
-DemoDatabase::DemoDatabase(const pg::SessionOptions& server, const std::string& owner)
+ScratchDatabase::ScratchDatabase(const pg::SessionOptions& server, const std::string& owner)
     : server_(server),
       name_("millrace_" + owner + "_" + Uuid::random().text().substr(0, 8)),
       own_(server) {
@@ -32,7 +32,7 @@ DemoDatabase::DemoDatabase(const pg::SessionOptions& server, const std::string& 
     }
 }
 
-DemoDatabase::~DemoDatabase() {
+ScratchDatabase::~ScratchDatabase() {
     try {
         pg::Session(server_).execute("DROP DATABASE " + name_ + " WITH (FORCE)");
     } catch (const Failure& failure) {

@@ -7,18 +7,18 @@ foreach(file IN LISTS files)
   file(READ "${file}" text)
   string(APPEND entries "    {\"${name}\", R\"sample(${text})sample\"},\n")
 endforeach()
-file(WRITE "${OUTPUT}" "#include \"app/demo/samples.h\"
+file(WRITE "${OUTPUT}" "#include \"app/scratch/samples.h\"
 
 namespace millrace {
 
 namespace {
 
-constexpr DemoSample kSamples[] = {
+constexpr Sample kSamples[] = {
 ${entries}};
 
 }  // namespace
 
-std::span<const DemoSample> demo_samples() { return kSamples; }
+std::span<const Sample> samples() { return kSamples; }
 
 }  // namespace millrace
 ")

@@ -8,18 +8,18 @@
 
 namespace millrace {
 
-// The topics that the demo made, deleted at the end.
-class DemoTopics {
+// Topics that were made for the time being, deleted at the end.
+class ScratchTopics {
   public:
-    DemoTopics(const kafka::ClientOptions& options, kafka::Reaper& reaper);
+    ScratchTopics(const kafka::ClientOptions& options, kafka::Reaper& reaper);
     // Says on standard error which it could not delete.
-    ~DemoTopics();
-    DemoTopics(const DemoTopics&) = delete;
-    DemoTopics& operator=(const DemoTopics&) = delete;
+    ~ScratchTopics();
+    ScratchTopics(const ScratchTopics&) = delete;
+    ScratchTopics& operator=(const ScratchTopics&) = delete;
 
-    // Throws kFatal `demo_topic_exists`: what is in it belongs to somebody else.
+    // Throws kFatal `scratch_topic_exists`: what is in it belongs to somebody else.
     void create(const std::string& name, int partition_count, int replication);
-    // One that another part of the program makes for the demo.
+    // One that another part of the program makes.
     void adopt(const std::string& name) { names_.push_back(name); }
 
   private:
