@@ -18,8 +18,7 @@ double at_share(const std::vector<double>& sorted, double share) {
 Percentiles percentiles(std::vector<double> samples) {
     if (samples.empty()) return {};
     std::sort(samples.begin(), samples.end());
-    return {.count = samples.size(),
-            .p50 = at_share(samples, 0.5),
+    return {.p50 = at_share(samples, 0.5),
             .p99 = at_share(samples, 0.99),
             .p999 = at_share(samples, 0.999),
             .max = samples.back()};

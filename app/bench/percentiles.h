@@ -1,13 +1,11 @@
 #pragma once
 
-#include <cstddef>
 #include <vector>
 
 namespace millrace {
 
 // Of all samples, sorted: no buckets.
 struct Percentiles {
-    size_t count = 0;
     double p50 = 0;
     double p99 = 0;
     double p999 = 0;
