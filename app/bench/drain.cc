@@ -76,8 +76,9 @@ DrainResult watch_drain(const BenchGround& ground, Workspace& workspace, Measure
         draining.show(with_commas(last));
         if (last >= task_count && now - changed_at > kQuiet && is_outbox_empty()) break;
         if (now - changed_at > kPatience) {
-            throw fatal("bench_unsound", "nothing was published for a minute; the log " +
-                                             worker.child().log().string() + " may say why");
+            throw fatal("bench_unsound", "nothing was published for a minute by " +
+                                             worker.child().name() + "; " +
+                                             worker.child().end_of_log());
         }
         ground.pause(kLookEvery);
     }

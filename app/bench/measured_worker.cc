@@ -10,12 +10,14 @@
 #include <thread>
 
 #include "app/bench/process_times.h"
+#include "core/failure.h"
 
 namespace millrace {
 
 namespace {
 
 constexpr std::chrono::milliseconds kLookEvery{10};
+constexpr std::chrono::seconds kStartLimit{30};
 constexpr std::chrono::seconds kStopLimit{20};
 
 std::string text_of(const std::filesystem::path& path) {
@@ -50,8 +52,14 @@ double MeasuredWorker::resident() const {
 }
 
 void MeasuredWorker::await_start() {
+    const auto deadline = Child::Clock::now() + kStartLimit;
     while (port() == 0) {
         check();
+        if (Child::Clock::now() > deadline) {
+            throw fatal("bench_unsound", child_.name() + " did not start within " +
+                                             std::to_string(kStartLimit.count()) + " s; " +
+                                             child_.end_of_log());
+        }
         std::this_thread::sleep_for(kLookEvery);
     }
 }

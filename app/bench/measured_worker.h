@@ -17,7 +17,8 @@ class MeasuredWorker {
     double published_count() { return metric("millrace_relay_tasks_published_total{"); }
     double cpu() const;
     double resident() const;
-    // Waits until it serves; throws kFatal `scratch_child_ended` when it ends instead.
+    // Waits until its admin server answers; throws kFatal `scratch_child_ended` when it ends
+    // instead, `bench_unsound` when neither comes within 30 s.
     void await_start();
     // Throws kFatal `scratch_child_ended` if it ended by itself.
     void check() { child_.check(); }

@@ -34,8 +34,8 @@ nlohmann::ordered_json rounded(double value, int digits) {
     return result;
 }
 
-nlohmann::ordered_json cpu_cell(double microseconds, int digits) {
-    return microseconds > 0 ? rounded(microseconds, digits) : nullptr;
+nlohmann::ordered_json cpu_cell(double value, int digits) {
+    return value > 0 ? rounded(value, digits) : nullptr;
 }
 
 nlohmann::ordered_json json_of(const BenchRow& row) {

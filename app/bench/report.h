@@ -18,7 +18,7 @@ struct BenchRow {
 nlohmann::ordered_json rounded(double value, int digits);
 
 // None for 0: a server that runs elsewhere.
-nlohmann::ordered_json cpu_cell(double microseconds, int digits);
+nlohmann::ordered_json cpu_cell(double value, int digits);
 
 nlohmann::ordered_json json_of(const BenchRow& row);
 // Tables in Markdown: rows that have the same figures stand below one head.

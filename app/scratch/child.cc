@@ -28,18 +28,6 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
     return pointers;
 }
 
-std::string last_lines(const std::filesystem::path& path) {
-    std::ifstream file(path);
-    std::vector<std::string> lines;
-    for (std::string line; std::getline(file, line);) {
-        lines.push_back(line);
-        if (lines.size() > kShownLineCount) lines.erase(lines.begin());
-    }
-    std::string text;
-    for (const std::string& line : lines) text += "\n  " + line;
-    return text;
-}
-
 }  // namespace
 
 Child::Child(Options options) : options_(std::move(options)) { start(); }
@@ -101,8 +89,7 @@ void Child::check() {
     const std::optional<int> status = exit_status();
     if (!status) return;
     throw fatal("scratch_child_ended", name() + " ended by itself with status " +
-                                           std::to_string(*status) + "; its log " + log().string() +
-                                           " ends:" + last_lines(log()));
+                                           std::to_string(*status) + "; " + end_of_log());
 }
 
 bool Child::await_end(Clock::time_point deadline) {
@@ -111,6 +98,18 @@ bool Child::await_end(Clock::time_point deadline) {
         std::this_thread::sleep_for(kLookEvery);
     }
     return true;
+}
+
+std::string Child::end_of_log() const {
+    std::ifstream file(options_.log);
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(file, line);) {
+        lines.push_back(line);
+        if (lines.size() > kShownLineCount) lines.erase(lines.begin());
+    }
+    std::string text = "its log " + options_.log.string() + " ends:";
+    for (const std::string& line : lines) text += "\n  " + line;
+    return text;
 }
 
 void Child::kill() {

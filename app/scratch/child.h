@@ -49,6 +49,8 @@ class Child {
     pid_t pid() const { return pid_; }
     const std::string& name() const { return options_.name; }
     const std::filesystem::path& log() const { return options_.log; }
+    // Where its log is and how that ends, for people.
+    std::string end_of_log() const;
 
   private:
     void start();

@@ -83,9 +83,9 @@ BenchRow sustain(const BenchGround& ground, Workspace& workspace, MeasuredWorker
             .figures = {{"tasks/s wanted", rounded(options.tasks_per_second, 0)},
                         {"tasks/s through the chain", rounded(count / seconds, 0)},
                         {"greatest lag ms", lag.greatest().count()},
-                        {"PostgreSQL us/task", rounded(used.postgres / count * kMicroseconds, 1)},
+                        {"PostgreSQL us/task", cpu_cell(used.postgres / count * kMicroseconds, 1)},
                         {"worker us/task", rounded(used.worker / count * kMicroseconds, 1)},
-                        {"broker us/task", rounded(used.broker / count * kMicroseconds, 1)},
+                        {"broker us/task", cpu_cell(used.broker / count * kMicroseconds, 1)},
                         {"writers' delay ms", rounded(delay_ms, 0)},
                         {"worker MiB", rounded(worker.resident(), 0)}}};
 }

@@ -27,8 +27,8 @@ void run_idle(const BenchGround& ground, const CaseOptions& options, const Emit&
             const double percent = 100.0 / static_cast<double>(kIdleFor.count());
             emit({.measure = "idle" + end,
                   .figures = {{"worker % of a core", rounded(used.worker * percent, 2)},
-                              {"PostgreSQL %", rounded(used.postgres * percent, 2)},
-                              {"broker %", rounded(used.broker * percent, 2)},
+                              {"PostgreSQL %", cpu_cell(used.postgres * percent, 2)},
+                              {"broker %", cpu_cell(used.broker * percent, 2)},
                               {"worker MiB", rounded(worker.resident(), 1)}}});
         };
         emit(row_of("a task every 0.5 s" + end, measure_latency(ground, what)));
