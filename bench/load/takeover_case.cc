@@ -1,8 +1,6 @@
 #include <signal.h>
 
-#include <algorithm>
 #include <array>
-#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -40,74 +38,104 @@ struct Blow {
 constexpr std::array<Blow, 3> kBlows{Blow{"kill -9", SIGKILL}, Blow{"SIGTERM", SIGTERM},
                                      Blow{"SIGSTOP", SIGSTOP}};
 
-// Which shares (lanes or partitions) each of two processes has.
-using Shares = std::array<std::set<int>, 2>;
-
-// The two processes, one of which is hurt in turn.
-struct Pair {
-    std::array<MeasuredWorker, 2> processes;
-
-    // A backend's port tells whose it is: it is that of a socket of the process.
-    int owner_of(int64_t client_port) const {
-        for (size_t i = 0; i < processes.size(); ++i) {
-            if (ports[i].contains(static_cast<int>(client_port))) return static_cast<int>(i);
-        }
-        return -1;
-    }
-    void learn_ports() {
-        for (size_t i = 0; i < processes.size(); ++i) {
-            ports[i] = local_ports(processes[i].child().pid());
-        }
-    }
-
-    std::array<std::set<int>, 2> ports{};
+// What one of two processes has: its shares, which are lanes or partitions, and as whom it holds
+// them: the numbers of its publishers, the pids of its sessions.
+struct Holding {
+    std::set<int> shares;
+    std::set<int64_t> holders;
 };
 
-// Waits until both have half of all shares, for a while.
-void await_even(const BenchGround& ground, Pair& pair, size_t share_count,
-                const std::function<Shares()>& look) {
-    const Clock::time_point begin = Clock::now();
-    Clock::time_point even_since = Clock::now();
-    Progressing waiting("until shares are even");
-    while (Clock::now() - even_since < kSettled) {
-        ground.pause(milliseconds(50));
-        pair.learn_ports();
-        for (MeasuredWorker& process : pair.processes) process.check();
-        const Shares shares = look();
-        const bool is_even =
-            shares[0].size() == share_count / 2 && shares[1].size() == share_count / 2;
-        if (!is_even) even_since = Clock::now();
-        waiting.show(std::to_string(shares[0].size()) + " and " + std::to_string(shares[1].size()));
-        if (Clock::now() - begin > kEvenLimit) {
-            throw fatal("bench_unsound", "two processes did not come to share evenly");
+// Each share, as whom it is held, and the port of the session that holds it.
+constexpr std::string_view kLanes = R"(
+    SELECT l.lane::integer, l.publisher::integer, coalesce(a.client_port, -2)
+    FROM millrace.relay_lanes l
+    JOIN millrace.relay_publishers p ON p.number = l.publisher
+    LEFT JOIN pg_stat_activity a ON a.pid = p.pid
+    ORDER BY l.lane)";
+
+constexpr std::string_view kPartitions = R"(
+    SELECT s.partition, s.owner_pid, coalesce(a.client_port, -2)
+    FROM millrace.positions s LEFT JOIN pg_stat_activity a ON a.pid = s.owner_pid
+    ORDER BY s.partition)";
+
+constexpr std::string_view kOffsets = R"(
+    SELECT partition, coalesce(owner_pid, 0), next_offset FROM millrace.positions
+    ORDER BY partition)";
+
+// Two processes that share the work, one of which is hurt in turn.
+class Pair {
+  public:
+    // `look` is one of the statements above.
+    Pair(pg::Session& session, std::string_view look, MeasuredWorker first, MeasuredWorker second)
+        : session_(session), look_(look), processes_{std::move(first), std::move(second)} {}
+
+    // Waits until both have had half of the shares for a while; returns what each has.
+    std::array<Holding, 2> await_even(const BenchGround& ground, size_t share_count) {
+        const Clock::time_point begin = Clock::now();
+        Clock::time_point even_since = Clock::now();
+        Progressing waiting("until shares are even");
+        for (;;) {
+            ground.pause(milliseconds(50));
+            for (MeasuredWorker& process : processes_) process.check();
+            std::array<Holding, 2> now = holdings();
+            const std::array<size_t, 2> counts{now[0].shares.size(), now[1].shares.size()};
+            const bool is_even = counts[0] == share_count / 2 && counts[1] == share_count / 2;
+            if (!is_even) even_since = Clock::now();
+            if (Clock::now() - even_since >= kSettled) return now;
+            waiting.show(std::to_string(counts[0]) + " and " + std::to_string(counts[1]));
+            if (Clock::now() - begin > kEvenLimit) {
+                throw fatal("bench_unsound", "two processes did not come to share evenly");
+            }
         }
     }
-}
 
-void mend(const BenchGround& ground, MeasuredWorker& victim, int signal) {
-    if (signal == SIGSTOP) {
-        victim.child().signal(SIGCONT);
-        return;
+    void strike(size_t victim, int signal) { processes_[victim].child().signal(signal); }
+
+    void mend(const BenchGround& ground, size_t victim, int signal) {
+        Child& child = processes_[victim].child();
+        if (signal == SIGSTOP) {
+            child.signal(SIGCONT);
+            return;
+        }
+        const Clock::time_point begin = Clock::now();
+        while (!child.exit_status() && Clock::now() - begin < kStopLimit) {
+            ground.pause(milliseconds(10));
+        }
+        child.kill_and_restart();
     }
-    const Clock::time_point begin = Clock::now();
-    while (!victim.child().exit_status() && Clock::now() - begin < kStopLimit) {
-        ground.pause(milliseconds(10));
+
+    void stop() {
+        for (MeasuredWorker& process : processes_) process.stop();
     }
-    victim.child().kill_and_restart();
-}
 
-BenchRow row_of_times(const std::string& name, const std::vector<double>& times) {
-    const Percentiles all = percentiles(times);
-    return {.measure = name,
-            .figures = {{"median ms", rounded(median(times), 0)},
-                        {"worst ms", rounded(all.max, 0)},
-                        {"repeats", static_cast<int64_t>(times.size())}}};
-}
+  private:
+    // A backend's port tells whose it is: it is that of a socket of the process.
+    std::array<Holding, 2> holdings() {
+        std::array<std::set<int>, 2> ports;
+        for (size_t i = 0; i < ports.size(); ++i) {
+            ports[i] = local_ports(processes_[i].child().pid());
+        }
+        std::array<Holding, 2> all;
+        const pg::Result rows = session_.execute(look_);
+        for (int row = 0; row < rows.row_count(); ++row) {
+            for (size_t i = 0; i < all.size(); ++i) {
+                if (!ports[i].contains(static_cast<int>(rows.integer(row, 2)))) continue;
+                all[i].shares.insert(static_cast<int>(rows.integer(row, 0)));
+                all[i].holders.insert(rows.integer(row, 1));
+            }
+        }
+        return all;
+    }
 
-// Looks at records for the first one that somebody else published in a lane of the victim's.
-class NextOwner {
+    pg::Session& session_;
+    const std::string_view look_;
+    std::array<MeasuredWorker, 2> processes_;
+};
+
+// Looks at records for the first one that another publisher published in a lane of the victim's.
+class NextPublisher {
   public:
-    NextOwner(pg::Session& session) {
+    explicit NextPublisher(pg::Session& session) {
         for (int64_t n = 0; n < kKeyCount; ++n) {
             const std::string key = bench_key(n, kKeyCount);
             lane_by_key_[key] = static_cast<int>(
@@ -117,6 +145,12 @@ class NextOwner {
         }
     }
 
+    void arm(const Holding& victim) {
+        const std::lock_guard lock(mutex_);
+        victim_ = victim;
+        seen_at_.reset();
+    }
+    // On the reader's thread.
     void see(const rd_kafka_message_t& record, Clock::time_point at) {
         const std::string key(static_cast<const char*>(record.key), record.key_len);
         const std::string sequence(header_of(record, "millrace-seq"));
@@ -124,16 +158,9 @@ class NextOwner {
         if (dot == std::string::npos) return;
         const int publisher = std::stoi(sequence.substr(dot + 1));
         const std::lock_guard lock(mutex_);
-        if (!is_armed_ || seen_at_ || publishers_.contains(publisher)) return;
+        if (!victim_ || seen_at_ || victim_->holders.contains(publisher)) return;
         const auto lane = lane_by_key_.find(key);
-        if (lane != lane_by_key_.end() && lanes_.contains(lane->second)) seen_at_ = at;
-    }
-    void arm(std::set<int> lanes, std::set<int> publishers) {
-        const std::lock_guard lock(mutex_);
-        lanes_ = std::move(lanes);
-        publishers_ = std::move(publishers);
-        seen_at_.reset();
-        is_armed_ = true;
+        if (lane != lane_by_key_.end() && victim_->shares.contains(lane->second)) seen_at_ = at;
     }
     std::optional<Clock::time_point> seen_at() {
         const std::lock_guard lock(mutex_);
@@ -143,30 +170,79 @@ class NextOwner {
   private:
     std::map<std::string, int> lane_by_key_;
     std::mutex mutex_;
-    bool is_armed_ = false;
-    std::set<int> lanes_;
-    std::set<int> publishers_;
+    std::optional<Holding> victim_;
     std::optional<Clock::time_point> seen_at_;
 };
 
-constexpr std::string_view kLanes = R"(
-    SELECT l.lane::integer, l.publisher::integer, coalesce(a.client_port, -2)
-    FROM millrace.relay_lanes l
-    JOIN millrace.relay_publishers p ON p.number = l.publisher
-    LEFT JOIN pg_stat_activity a ON a.pid = p.pid
-    ORDER BY l.lane)";
+// Looks at positions for the first one of the victim's that another session moved.
+class NextApplier {
+  public:
+    explicit NextApplier(pg::Session& session) : session_(session) {}
 
-constexpr std::string_view kPositions = R"(
-    SELECT s.partition, s.owner_pid, s.next_offset, coalesce(a.client_port, -2)
-    FROM millrace.positions s LEFT JOIN pg_stat_activity a ON a.pid = s.owner_pid
-    ORDER BY s.partition)";
+    void arm(const Holding& victim) {
+        victim_ = victim;
+        offset_at_change_.clear();
+    }
+    std::optional<Clock::time_point> seen_at() {
+        const pg::Result rows = session_.execute_repeated(kOffsets);
+        const Clock::time_point now = Clock::now();
+        for (int i = 0; i < rows.row_count(); ++i) {
+            const int partition = static_cast<int>(rows.integer(i, 0));
+            const int64_t pid = rows.integer(i, 1);
+            if (!victim_.shares.contains(partition)) continue;
+            if (pid == 0 || victim_.holders.contains(pid)) continue;
+            const auto [known, is_new] = offset_at_change_.emplace(partition, rows.integer(i, 2));
+            if (!is_new && rows.integer(i, 2) > known->second) return now;
+        }
+        return std::nullopt;
+    }
 
-constexpr std::string_view kOffsets = R"(
-    SELECT partition, coalesce(owner_pid, 0), next_offset FROM millrace.positions
-    ORDER BY partition)";
+  private:
+    pg::Session& session_;
+    Holding victim_;
+    std::map<int, int64_t> offset_at_change_;
+};
 
-double milliseconds_since(Clock::time_point begin, Clock::time_point end) {
-    return std::chrono::duration<double, std::milli>(end - begin).count();
+BenchRow row_of_times(const std::string& name, const std::vector<double>& times) {
+    return {.measure = name,
+            .figures = {{"median ms", rounded(median(times), 0)},
+                        {"worst ms", rounded(percentiles(times).max, 0)},
+                        {"repeats", static_cast<int64_t>(times.size())}}};
+}
+
+// What is taken over, how often, and of whom to tell.
+struct Rounds {
+    std::string name;  // `relay`.
+    size_t share_count = 0;
+    int repeat_count = 0;
+};
+
+// Each blow in turn on one of the two, until `next` has seen that the other one went on.
+template <typename Next>
+void take_over(const BenchGround& ground, Pair& pair, Next& next, const Rounds& rounds,
+               const Emit& emit) {
+    for (const Blow& blow : kBlows) {
+        std::vector<double> times;
+        for (int i = 0; i < rounds.repeat_count; ++i) {
+            const size_t victim = static_cast<size_t>(i % 2);
+            next.arm(pair.await_even(ground, rounds.share_count)[victim]);
+            const Clock::time_point begin = Clock::now();
+            pair.strike(victim, blow.signal);
+            std::optional<Clock::time_point> end;
+            while (!(end = next.seen_at())) {
+                if (Clock::now() - begin > kTakeoverLimit) {
+                    throw fatal("bench_unsound", std::string("after ") + blow.name +
+                                                     " no other process went on within a minute");
+                }
+                ground.pause(milliseconds(1));
+            }
+            times.push_back(std::chrono::duration<double, std::milli>(*end - begin).count());
+            say(rounds.name + ", " + blow.name + ": " + std::to_string(times.back()) + " ms");
+            pair.mend(ground, victim, blow.signal);
+        }
+        emit(row_of_times("take-over of a " + rounds.name + ", " + blow.name, times));
+    }
+    pair.stop();
 }
 
 TaskWriters::Options long_writing(const Workspace& workspace) {
@@ -178,121 +254,40 @@ TaskWriters::Options long_writing(const Workspace& workspace) {
             .duration = kWriting};
 }
 
-[[noreturn]] void throw_no_owner(const Blow& blow) {
-    throw fatal("bench_unsound",
-                std::string("after ") + blow.name + " no other process went on within a minute");
-}
-
 void run_relays(const BenchGround& ground, const CaseOptions& options, const Emit& emit) {
     Workspace workspace(ground.config, {.projections = {}, .program = ground.program});
     pg::Session session(workspace.session_options());
-    NextOwner next_owner(session);
-    Pair pair{{MeasuredWorker(workspace.start_worker("relay-1", {})),
-               MeasuredWorker(workspace.start_worker("relay-2", {}))}};
+    NextPublisher next(session);
+    Pair pair(session, kLanes, MeasuredWorker(workspace.start_worker("relay-1", {})),
+              MeasuredWorker(workspace.start_worker("relay-2", {})));
     TopicReader reader(workspace.kafka_options(), workspace.topic(), workspace.partition_count(),
                        workspace.reaper(),
-                       [&next_owner](const rd_kafka_message_t& record, Clock::time_point at) {
-                           next_owner.see(record, at);
+                       [&next](const rd_kafka_message_t& record, Clock::time_point at) {
+                           next.see(record, at);
                        });
     TaskWriters writers(long_writing(workspace));
-    std::array<std::set<int>, 2> publishers;
-    const auto look = [&] {
-        Shares shares;
-        publishers = {};
-        const pg::Result rows = session.execute(kLanes);
-        for (int i = 0; i < rows.row_count(); ++i) {
-            const int owner = pair.owner_of(rows.integer(i, 2));
-            if (owner < 0) continue;
-            shares[static_cast<size_t>(owner)].insert(static_cast<int>(rows.integer(i, 0)));
-            publishers[static_cast<size_t>(owner)].insert(static_cast<int>(rows.integer(i, 1)));
-        }
-        return shares;
-    };
     const auto lane_count = static_cast<size_t>(
         session.execute("SELECT lane_count FROM millrace.installation").integer(0, 0));
-    for (const Blow& blow : kBlows) {
-        std::vector<double> times;
-        for (int i = 0; i < options.repeat_count; ++i) {
-            await_even(ground, pair, lane_count, look);
-            const size_t victim = static_cast<size_t>(i % 2);
-            next_owner.arm(look()[victim], publishers[victim]);
-            const Clock::time_point begin = Clock::now();
-            pair.processes[victim].child().signal(blow.signal);
-            while (!next_owner.seen_at()) {
-                if (Clock::now() - begin > kTakeoverLimit) throw_no_owner(blow);
-                ground.pause(milliseconds(1));
-            }
-            times.push_back(milliseconds_since(begin, *next_owner.seen_at()));
-            say(std::string("relay, ") + blow.name + ": " + std::to_string(times.back()) + " ms");
-            mend(ground, pair.processes[victim], blow.signal);
-        }
-        emit(row_of_times(std::string("take-over of a relay, ") + blow.name, times));
-    }
-    for (MeasuredWorker& process : pair.processes) process.stop();
-}
-
-// Until some partition of the victim's has another owner and that one has applied something.
-Clock::time_point await_applied(const BenchGround& ground, pg::Session& session,
-                                const std::set<int>& partitions,
-                                const std::set<int64_t>& victim_pids, const Blow& blow) {
-    std::map<int, int64_t> offset_at_change;
-    const Clock::time_point begin = Clock::now();
-    for (;;) {
-        const pg::Result rows = session.execute_prepared("offsets");
-        const Clock::time_point now = Clock::now();
-        for (int i = 0; i < rows.row_count(); ++i) {
-            const int partition = static_cast<int>(rows.integer(i, 0));
-            const int64_t pid = rows.integer(i, 1);
-            if (!partitions.contains(partition) || pid == 0 || victim_pids.contains(pid)) continue;
-            const auto [known, is_new] = offset_at_change.emplace(partition, rows.integer(i, 2));
-            if (!is_new && rows.integer(i, 2) > known->second) return now;
-        }
-        if (now - begin > kTakeoverLimit) throw_no_owner(blow);
-        ground.pause(milliseconds(1));
-    }
+    take_over(ground, pair, next,
+              {.name = "relay", .share_count = lane_count, .repeat_count = options.repeat_count},
+              emit);
 }
 
 void run_workers(const BenchGround& ground, const CaseOptions& options, const Emit& emit) {
     Workspace workspace(ground.config,
                         {.projections = {sample_text("orders.sql")}, .program = ground.program});
     pg::Session session(workspace.session_options());
-    session.prepare("offsets", kOffsets);
+    NextApplier next(session);
     MeasuredWorker relay(workspace.start_worker("relay", {{"projections.enabled", "false"}}));
     const Workspace::Values values{{"relay.enabled", "false"}};
-    Pair pair{{MeasuredWorker(workspace.start_worker("worker-1", values)),
-               MeasuredWorker(workspace.start_worker("worker-2", values))}};
+    Pair pair(session, kPartitions, MeasuredWorker(workspace.start_worker("worker-1", values)),
+              MeasuredWorker(workspace.start_worker("worker-2", values)));
     TaskWriters writers(long_writing(workspace));
-    std::array<std::set<int64_t>, 2> pids;
-    const auto look = [&] {
-        Shares shares;
-        pids = {};
-        const pg::Result rows = session.execute(kPositions);
-        for (int i = 0; i < rows.row_count(); ++i) {
-            const int owner = pair.owner_of(rows.integer(i, 3));
-            if (owner < 0) continue;
-            shares[static_cast<size_t>(owner)].insert(static_cast<int>(rows.integer(i, 0)));
-            pids[static_cast<size_t>(owner)].insert(rows.integer(i, 1));
-        }
-        return shares;
-    };
-    const auto partition_count = static_cast<size_t>(workspace.partition_count());
-    for (const Blow& blow : kBlows) {
-        std::vector<double> times;
-        for (int i = 0; i < options.repeat_count; ++i) {
-            await_even(ground, pair, partition_count, look);
-            const size_t victim = static_cast<size_t>(i % 2);
-            const std::set<int> partitions = look()[victim];
-            const Clock::time_point begin = Clock::now();
-            pair.processes[victim].child().signal(blow.signal);
-            const Clock::time_point end =
-                await_applied(ground, session, partitions, pids[victim], blow);
-            times.push_back(milliseconds_since(begin, end));
-            say(std::string("worker, ") + blow.name + ": " + std::to_string(times.back()) + " ms");
-            mend(ground, pair.processes[victim], blow.signal);
-        }
-        emit(row_of_times(std::string("take-over of a worker, ") + blow.name, times));
-    }
-    for (MeasuredWorker& process : pair.processes) process.stop();
+    take_over(ground, pair, next,
+              {.name = "worker",
+               .share_count = static_cast<size_t>(workspace.partition_count()),
+               .repeat_count = options.repeat_count},
+              emit);
     relay.stop();
 }
 
