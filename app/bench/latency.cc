@@ -39,33 +39,11 @@ TaskWriters::Options writer_options(const Workspace& workspace, const LatencyOpt
             .duration = options.duration};
 }
 
-// Filled by a reader's thread or a polling one: when each number was seen first.
-class Sightings {
-  public:
-    explicit Sightings(int64_t count) : at_(static_cast<size_t>(count)) {}
-
-    void note(int64_t number, Clock::time_point at) {
-        if (number < 0 || number >= static_cast<int64_t>(at_.size())) return;
-        Clock::rep none = 0;
-        if (at_[static_cast<size_t>(number)].compare_exchange_strong(
-                none, at.time_since_epoch().count())) {
-            ++count_;
-        }
-    }
-    int64_t count() const { return count_.load(); }
-    Clock::time_point at(int64_t number) const {
-        return Clock::time_point(Clock::duration(at_[static_cast<size_t>(number)].load()));
-    }
-
-  private:
-    std::vector<std::atomic<Clock::rep>> at_;
-    std::atomic<int64_t> count_{0};
-};
-
-// The warm-up's numbers come first, the measured ones behind.
+// The numbers of a measurement's tasks: those of the warm-up come first.
 struct Numbers {
-    int64_t warm_up = 0;
-    int64_t all = 0;
+    int64_t first = 0;
+    int64_t measured = 0;
+    int64_t end = 0;
 };
 
 Numbers numbers_of(const LatencyOptions& options) {
@@ -74,14 +52,47 @@ Numbers numbers_of(const LatencyOptions& options) {
             static_cast<int64_t>(options.tasks_per_second * static_cast<double>(duration.count()));
         return tasks - tasks % options.tasks_per_transaction;
     };
-    return {.warm_up = count(kWarmUp), .all = count(kWarmUp) + count(options.duration)};
+    const int64_t measured = options.first_number + count(kWarmUp);
+    return {.first = options.first_number,
+            .measured = measured,
+            .end = measured + count(options.duration)};
 }
+
+// Filled by a reader's thread or a polling one: when each number was seen first.
+class Sightings {
+  public:
+    explicit Sightings(const Numbers& numbers)
+        : first_(numbers.first), at_(static_cast<size_t>(numbers.end - numbers.first)) {}
+
+    void note(int64_t number, Clock::time_point at) {
+        ++noted_count_;
+        if (number < first_ || index_of(number) >= at_.size()) return;
+        Clock::rep none = 0;
+        if (at_[index_of(number)].compare_exchange_strong(none, at.time_since_epoch().count())) {
+            ++count_;
+        }
+    }
+    int64_t count() const { return count_.load(); }
+    // With those that are none of the measurement's.
+    int64_t noted_count() const { return noted_count_.load(); }
+    Clock::time_point at(int64_t number) const {
+        return Clock::time_point(Clock::duration(at_[index_of(number)].load()));
+    }
+
+  private:
+    size_t index_of(int64_t number) const { return static_cast<size_t>(number - first_); }
+
+    const int64_t first_;
+    std::vector<std::atomic<Clock::rep>> at_;
+    std::atomic<int64_t> count_{0};
+    std::atomic<int64_t> noted_count_{0};
+};
 
 LatencyResult result_of(const TaskWriters& writers, const Sightings& sightings,
                         const Numbers& numbers) {
     std::vector<double> samples;
     Clock::time_point last = writers.began_at();
-    for (int64_t n = numbers.warm_up; n < numbers.all; ++n) {
+    for (int64_t n = numbers.measured; n < numbers.end; ++n) {
         const auto committed = writers.committed_at(n);
         if (!committed) throw fatal("bench_unsound", "a writer did not commit all its tasks");
         last = std::max(last, *committed);
@@ -89,6 +100,7 @@ LatencyResult result_of(const TaskWriters& writers, const Sightings& sightings,
     }
     LatencyResult result;
     result.task_count = static_cast<int64_t>(samples.size());
+    result.next_number = numbers.end;
     result.milliseconds = percentiles(std::move(samples));
     result.seconds = std::chrono::duration<double>(last - writers.began_at()).count();
     result.achieved_per_second = static_cast<double>(result.task_count) / result.seconds;
@@ -107,13 +119,12 @@ void await_all(const BenchGround& ground, const Sightings& sightings, int64_t co
         worker.check();
         step();
         const Clock::time_point now = Clock::now();
-        if (sightings.count() != last) moved_at = now;
-        last = sightings.count();
-        progress.show(with_commas(last) + " of " + with_commas(count) + " tasks seen");
-        if (now - moved_at > kPatience) {
-            throw fatal("bench_unsound", "only " + with_commas(last) + " of " + with_commas(count) +
-                                             " tasks were seen");
-        }
+        if (sightings.noted_count() != last) moved_at = now;
+        last = sightings.noted_count();
+        const std::string seen =
+            with_commas(sightings.count()) + " of " + with_commas(count) + " tasks";
+        progress.show(seen + " seen");
+        if (now - moved_at > kPatience) throw fatal("bench_unsound", "only " + seen + " were seen");
     }
 }
 
@@ -125,20 +136,21 @@ LatencyResult run_writers(const BenchGround& ground, const LatencyOptions& optio
                           const std::function<void(const TaskWriters&)>& on_writers, Step step) {
     const Numbers numbers = numbers_of(options);
     TaskWriters::Options warm = base;
+    warm.first_number = numbers.first;
     warm.duration = kWarmUp;
     {
         TaskWriters writers(warm);
         on_writers(writers);
-        await_all(ground, sightings, numbers.warm_up, worker, "warm-up", step);
+        await_all(ground, sightings, numbers.measured - numbers.first, worker, "warm-up", step);
         writers.join();
     }
     TaskWriters::Options measured = base;
-    measured.first_number = numbers.warm_up;
+    measured.first_number = numbers.measured;
     const Cpu before = cpu.now(worker);
     const double transactions = worker.transaction_count();
     TaskWriters writers(measured);
     on_writers(writers);
-    await_all(ground, sightings, numbers.all, worker, "open loop", step);
+    await_all(ground, sightings, numbers.end - numbers.first, worker, "open loop", step);
     writers.join();
     const Cpu after = cpu.now(worker);
     LatencyResult result = result_of(writers, sightings, numbers);
@@ -150,11 +162,12 @@ LatencyResult run_writers(const BenchGround& ground, const LatencyOptions& optio
 // Asks for the rows of tasks that are committed and were not seen yet.
 class RowWatch {
   public:
-    RowWatch(pg::SessionOptions options, Sightings& sightings, int64_t end)
+    RowWatch(pg::SessionOptions options, Sightings& sightings, const Numbers& numbers)
         : session_(std::move(options)),
           sightings_(sightings),
-          end_(end),
-          is_taken_(static_cast<size_t>(end)) {
+          next_(numbers.first),
+          end_(numbers.end),
+          is_taken_(static_cast<size_t>(numbers.end)) {
         session_.prepare("look",
                          "SELECT order_id FROM read_models.orders "
                          "WHERE order_id = ANY ($1::text[])");
@@ -191,7 +204,7 @@ class RowWatch {
 
     pg::Session session_;
     Sightings& sightings_;
-    int64_t next_ = 0;
+    int64_t next_;
     const int64_t end_;
     std::vector<bool> is_taken_;
     std::set<int64_t> outstanding_;
@@ -202,8 +215,15 @@ class RowWatch {
 LatencyResult measure_latency(const BenchGround& ground, const LatencyOptions& options) {
     Workspace workspace(ground.config,
                         {.projections = options.projections, .program = ground.program});
-    Sightings sightings(numbers_of(options).all);
     MeasuredWorker worker(workspace.start_worker("relay", options.values));
+    LatencyResult result = measure_latency(ground, workspace, worker, options);
+    worker.stop();
+    return result;
+}
+
+LatencyResult measure_latency(const BenchGround& ground, Workspace& workspace,
+                              MeasuredWorker& worker, const LatencyOptions& options) {
+    Sightings sightings(numbers_of(options));
     TopicReader reader(
         workspace.kafka_options(), workspace.topic(), workspace.partition_count(),
         workspace.reaper(), [&sightings](const rd_kafka_message_t& record, Clock::time_point at) {
@@ -212,27 +232,26 @@ LatencyResult measure_latency(const BenchGround& ground, const LatencyOptions& o
         });
     worker.await_start();
     pg::Session session(workspace.session_options());
-    if (options.before) options.before(worker, CpuWatch(ground, session));
-    LatencyResult result = run_writers(
-        ground, options, writer_options(workspace, options), sightings, worker,
-        CpuWatch(ground, session), [](const TaskWriters&) {},
+    const CpuWatch cpu(ground, session);
+    if (options.before) options.before(worker, cpu);
+    return run_writers(
+        ground, options, writer_options(workspace, options), sightings, worker, cpu,
+        [](const TaskWriters&) {},
         [&] {
             reader.check();
             ground.pause(kLookEvery);
         });
-    worker.stop();
-    return result;
 }
 
 LatencyResult measure_end_to_end(const BenchGround& ground, const LatencyOptions& options) {
     Workspace workspace(ground.config,
                         {.projections = {sample_text("orders.sql")}, .program = ground.program});
     const Numbers numbers = numbers_of(options);
-    Sightings sightings(numbers.all);
+    Sightings sightings(numbers);
     MeasuredWorker worker(workspace.start_worker("worker", options.values));
     worker.await_start();
     pg::Session session(workspace.session_options());
-    RowWatch watch(workspace.session_options(), sightings, numbers.all);
+    RowWatch watch(workspace.session_options(), sightings, numbers);
     TaskWriters::Options base = writer_options(workspace, options);
     base.key_count = kAllKeys;
     const TaskWriters* current = nullptr;

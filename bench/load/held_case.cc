@@ -1,9 +1,5 @@
-#include <atomic>
-
 #include "app/bench/latency.h"
-#include "app/bench/task_text.h"
 #include "app/bench/task_writers.h"
-#include "app/bench/topic_reader.h"
 #include "app/table.h"
 #include "bench/load/cases.h"
 #include "core/failure.h"
@@ -121,62 +117,12 @@ class HeldRun {
         return writers.committed_count();
     }
 
-    // Commit to visible at 1,000/s, as the latency case measures it.
     Percentiles latency() {
-        const int64_t first = next_number_;
-        const seconds duration(options_.seconds);
-        const auto count = 1000 * duration.count();
-        std::vector<std::atomic<Clock::rep>> seen(static_cast<size_t>(count));
-        std::atomic<int64_t> seen_count{0};
-        // Records of before are read first.
-        TopicReader reader(
-            workspace_.kafka_options(), workspace_.topic(), workspace_.partition_count(),
-            workspace_.reaper(), [&](const rd_kafka_message_t& record, Clock::time_point at) {
-                const int64_t n =
-                    bench_number({static_cast<const char*>(record.payload), record.len});
-                if (n < first || n >= first + count) {
-                    ++other_count_;
-                    return;
-                }
-                seen[static_cast<size_t>(n - first)] = at.time_since_epoch().count();
-                ++seen_count;
-            });
-        await_caught_up();
-        TaskWriters writers({.session = workspace_.session_options(),
-                             .topic = workspace_.topic(),
-                             .duration = duration,
-                             .first_number = first});
-        next_number_ += writers.task_count();
-        writers.join();
-        const Clock::time_point limit = Clock::now() + kPatience;
-        while (seen_count < count && Clock::now() < limit) {
-            reader.check();
-            worker_.check();
-            ground_.pause(kLookEvery);
-        }
-        reader.stop();
-        if (seen_count != count) {
-            throw fatal("bench_unsound", with_commas(seen_count) + " of " + with_commas(count) +
-                                             " tasks were seen by the reader");
-        }
-        other_count_ = 0;
-        std::vector<double> samples;
-        for (int64_t i = 0; i < count; ++i) {
-            const Clock::time_point at{Clock::duration(seen[static_cast<size_t>(i)].load())};
-            samples.push_back(
-                std::chrono::duration<double, std::milli>(at - *writers.committed_at(first + i))
-                    .count());
-        }
-        return percentiles(std::move(samples));
-    }
-
-    void await_caught_up() {
-        Progressing reading("reader catches up");
-        for (int64_t last = -1; other_count_ != last || last == 0;) {
-            last = other_count_;
-            reading.show(with_commas(last));
-            ground_.pause(milliseconds(500));
-        }
+        const LatencyResult result = measure_latency(
+            ground_, workspace_, worker_,
+            {.duration = seconds(options_.seconds), .first_number = next_number_});
+        next_number_ = result.next_number;
+        return result.milliseconds;
     }
 
     // What the held transaction had inserted comes out at last.
@@ -196,7 +142,6 @@ class HeldRun {
     pg::Session session_;
     int64_t next_number_ = 0;
     int64_t committed_count_ = 0;  // By the writers without pause and those of meanwhile.
-    std::atomic<int64_t> other_count_{0};
 };
 
 }  // namespace
