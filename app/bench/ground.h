@@ -3,7 +3,7 @@
 #include <sys/types.h>
 
 #include <chrono>
-#include <functional>
+#include <filesystem>
 #include <stop_token>
 #include <string>
 

@@ -1,8 +1,7 @@
 #include "app/bench/projection.h"
 
-#include <array>
-#include <functional>
 #include <optional>
+#include <vector>
 
 #include "app/bench/task_text.h"
 #include "app/scratch/samples.h"

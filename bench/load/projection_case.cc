@@ -1,11 +1,9 @@
 #include <optional>
 
-#include "app/bench/percentiles.h"
 #include "app/bench/projection.h"
 #include "app/table.h"
 #include "bench/load/cases.h"
 #include "bench/load/textbook_consumer.h"
-#include "core/failure.h"
 
 namespace millrace::bench {
 
