@@ -5,6 +5,7 @@
 
 #include "tests/support/broker.h"
 #include "tests/support/eventually.h"
+#include "tests/support/folder.h"
 #include "tests/support/installed.h"
 #include "tests/support/process.h"
 

@@ -3,13 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <stdexcept>
 #include <thread>
 
 #include "tests/support/broker.h"
 #include "tests/support/eventually.h"
+#include "tests/support/folder.h"
 #include "tests/support/installed.h"
 #include "tests/support/key_totals.h"
 #include "tests/support/process.h"
@@ -41,12 +41,10 @@ void run_command(const std::string& command) {
 // the topics of every other test, and takes a minute to recover them when it was killed.
 class OwnBroker {
   public:
-    OwnBroker() : folder_(write_file("broker", "")) {
-        std::filesystem::remove(folder_);
-        std::filesystem::create_directory(folder_);
+    OwnBroker() {
         act("start");
         std::string port;
-        std::ifstream(folder_ + "/kafka/port") >> port;
+        std::ifstream(folder_.path() / "kafka" / "port") >> port;
         setenv("MILLRACE_TEST_KAFKA", ("127.0.0.1:" + port).c_str(), /*overwrite=*/1);
     }
     ~OwnBroker() {
@@ -55,17 +53,17 @@ class OwnBroker {
         } catch (const std::exception& failed) {
             ADD_FAILURE() << failed.what();
         }
-        std::filesystem::remove_all(folder_);
     }
     OwnBroker(const OwnBroker&) = delete;
     OwnBroker& operator=(const OwnBroker&) = delete;
 
     void act(const std::string& action) const {
-        run_command(MILLRACE_SOURCE_FOLDER "/deploy/dev server kafka " + folder_ + " " + action);
+        run_command(MILLRACE_SOURCE_FOLDER "/deploy/dev server kafka " + folder_.path().string() +
+                    " " + action);
     }
 
   private:
-    std::string folder_;
+    Folder folder_;
 };
 
 void act_on_postgres(const std::string& action) {

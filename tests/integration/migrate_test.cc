@@ -11,6 +11,7 @@
 #include "schema/migrator.h"
 #include "tests/support/broker.h"
 #include "tests/support/database.h"
+#include "tests/support/folder.h"
 #include "tests/support/process.h"
 
 namespace millrace::test {

@@ -5,14 +5,12 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "core/uuid.h"
 #include "tests/support/broker.h"
 #include "tests/support/eventually.h"
 #include "tests/support/feed.h"
+#include "tests/support/folder.h"
 #include "tests/support/installed.h"
 #include "tests/support/process.h"
 
@@ -20,7 +18,6 @@ namespace millrace::test {
 namespace {
 
 using namespace std::chrono_literals;
-namespace fs = std::filesystem;
 
 constexpr int kPartitionCount = 8;
 constexpr int kEventCount = 8000;
@@ -49,7 +46,6 @@ Fold fold_of(const std::string& topic) {
 class ShippedWorker : public testing::Test {
   protected:
     ShippedWorker() {
-        fs::create_directories(folder_ / "projections");
         std::string text = installed_.config();
         const auto replace = [&text](const std::string& from, const std::string& to) {
             text.replace(text.find(from), from.size(), to);
@@ -59,36 +55,35 @@ class ShippedWorker : public testing::Test {
         replace("projections: {enabled: false}",
                 "projections: {threads: 1, session_timeout: 1s,"
                 " batch: {events: 100, linger: 500ms}}");
-        std::ofstream(folder_ / "millrace.yaml") << text;
-        std::ofstream(folder_ / "projections" / "folded.sql")
-            << "/* millrace projection\n"
-               "version: 1\n"
-               "topics: [" + installed_.topic + "]\n"
-               "columns:\n"
-               "  n: {type: bigint, path: $.n}\n"
-               "  filler: {type: text, path: $.filler}\n"
-               "*/\n"
-               "-- table\n"
-               "CREATE TABLE folded (key text PRIMARY KEY, events bigint, sum bigint,\n"
-               "                     last bigint)\n"
-               "-- apply\n"
-               "INSERT INTO folded AS t\n"
-               "SELECT _key, count(*), sum(n) FROM batch GROUP BY _key ORDER BY _key\n"
-               "ON CONFLICT (key) DO UPDATE SET events = t.events + excluded.events,\n"
-               "                                sum = t.sum + excluded.sum\n"
-               "-- apply\n"
-               "UPDATE folded AS t SET last = l.n FROM batch_last AS l WHERE l._key = t.key\n";
+        config_ = folder_.write("millrace.yaml", text);
+        folder_.write(
+            "projections/folded.sql",
+            "/* millrace projection\n"
+            "version: 1\n"
+            "topics: [" + installed_.topic + "]\n"
+            "columns:\n"
+            "  n: {type: bigint, path: $.n}\n"
+            "  filler: {type: text, path: $.filler}\n"
+            "*/\n"
+            "-- table\n"
+            "CREATE TABLE folded (key text PRIMARY KEY, events bigint, sum bigint,\n"
+            "                     last bigint)\n"
+            "-- apply\n"
+            "INSERT INTO folded AS t\n"
+            "SELECT _key, count(*), sum(n) FROM batch GROUP BY _key ORDER BY _key\n"
+            "ON CONFLICT (key) DO UPDATE SET events = t.events + excluded.events,\n"
+            "                                sum = t.sum + excluded.sum\n"
+            "-- apply\n"
+            "UPDATE folded AS t SET last = l.n FROM batch_last AS l WHERE l._key = t.key\n");
     }
-    ~ShippedWorker() override { fs::remove_all(folder_); }
 
     void migrate() const {
-        const Finished up =
-            run_program({"migrate", "up", "--config", (folder_ / "millrace.yaml").string()});
+        const Finished up = run_program({"migrate", "up", "--config", config_});
         ASSERT_EQ(up.exit_code, 0) << up.output;
     }
 
     Process run(const std::string& crash_at) const {
-        return Process({.arguments = {"run", "--config", (folder_ / "millrace.yaml").string()},
+        return Process({.arguments = {"run", "--config", config_},
                         .environment = {{"MILLRACE_CRASH_AT", crash_at}},
                         .log_name = "projection"});
     }
@@ -114,7 +109,8 @@ class ShippedWorker : public testing::Test {
     }
 
     Installed installed_{12, kPartitionCount};
-    fs::path folder_ = fs::path(testing::TempDir()) / Uuid::random().text();
+    Folder folder_;
+    std::string config_;
 };
 
 class ProjectionCrash : public ShippedWorker,

@@ -5,14 +5,13 @@
 #include <signal.h>
 
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "core/failure.h"
-#include "core/uuid.h"
 #include "projections/catalog.h"
 #include "tests/support/admin_client.h"
 #include "tests/support/eventually.h"
+#include "tests/support/folder.h"
 #include "tests/support/installed.h"
 #include "tests/support/process.h"
 
@@ -21,25 +20,20 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::HasSubstr;
-namespace fs = std::filesystem;
 
 class ProjectionVerbs : public testing::Test {
   protected:
     ProjectionVerbs() {
-        fs::create_directories(folder_ / "projections");
         // The installation's own keys, with the projections that it leaves out.
         std::string text = installed_.config();
         const std::string off = "projections: {enabled: false}\n";
         text.replace(text.find(off), off.size(), "projections: {session_timeout: 1s}\n");
-        std::ofstream(config()) << text;
+        config_ = folder_.write("millrace.yaml", text);
         write("counted", file(1, "n bigint"));
     }
-    ~ProjectionVerbs() override { fs::remove_all(folder_); }
-
-    std::string config() const { return (folder_ / "millrace.yaml").string(); }
 
     void write(const std::string& name, const std::string& text) const {
-        std::ofstream(folder_ / "projections" / (name + ".sql")) << text;
+        folder_.write("projections/" + name + ".sql", text);
     }
 
     // Counts the tasks that Installed::insert makes, by key.
@@ -60,12 +54,12 @@ class ProjectionVerbs : public testing::Test {
     }
 
     Finished millrace(std::vector<std::string> arguments) const {
-        arguments.insert(arguments.end(), {"--config", config()});
+        arguments.insert(arguments.end(), {"--config", config_});
         return run_program(arguments);
     }
 
     Process run() const {
-        return Process({.arguments = {"run", "--config", config()}, .environment = {}});
+        return Process({.arguments = {"run", "--config", config_}, .environment = {}});
     }
 
     int64_t counted(const std::string& table = "counted") {
@@ -81,7 +75,8 @@ class ProjectionVerbs : public testing::Test {
     }
 
     Installed installed_;
-    fs::path folder_ = fs::path(testing::TempDir()) / Uuid::random().text();
+    Folder folder_;
+    std::string config_;
     pg::Session session_ = installed_.database.connect();
 };
 
@@ -232,7 +227,7 @@ TEST_F(ProjectionVerbs, ARecordThatFailsHaltsUntilItIsResumed) {
 
 TEST_F(ProjectionVerbs, AFileThatIsGoneIsListedAsOrphan) {
     ASSERT_EQ(millrace({"migrate", "up"}).exit_code, 0);
-    fs::remove(folder_ / "projections" / "counted.sql");
+    std::filesystem::remove(folder_.path() / "projections" / "counted.sql");
 
     EXPECT_EQ(listed()[0]["state"], "orphan");
 }

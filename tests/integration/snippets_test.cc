@@ -11,10 +11,10 @@
 #include <sstream>
 
 #include "core/failure.h"
-#include "core/uuid.h"
 #include "relay/operator.h"
 #include "tests/support/broker.h"
 #include "tests/support/eventually.h"
+#include "tests/support/folder.h"
 #include "tests/support/installed.h"
 #include "tests/support/process.h"
 
@@ -59,25 +59,6 @@ std::string clients_folder() {
     const char* folder = std::getenv("MILLRACE_SNIPPETS");
     return folder != nullptr ? folder : "";
 }
-
-// A folder that is removed with all in it.
-class Folder {
-  public:
-    explicit Folder(const fs::path& parent) : path_(parent / Uuid::random().text()) {
-        fs::create_directory(path_);
-    }
-    ~Folder() {
-        std::error_code ignored;
-        fs::remove_all(path_, ignored);
-    }
-    Folder(const Folder&) = delete;
-    Folder& operator=(const Folder&) = delete;
-
-    const fs::path& path() const { return path_; }
-
-  private:
-    fs::path path_;
-};
 
 struct Needed {
     fs::path path;
@@ -261,7 +242,7 @@ class Snippets : public testing::TestWithParam<Language> {
         const Language& language = GetParam();
         const Folder folder(clients_folder().empty() ? fs::temp_directory_path()
                                                      : fs::path(clients_folder()));
-        std::ofstream(folder.path() / language.file) << program;
+        folder.write(language.file, program);
         std::map<std::string, std::string> environment = environment_of(database_);
         environment["PGUSER"] = role_.name();
         environment["PGPASSWORD"] = "secret";

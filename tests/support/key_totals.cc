@@ -1,12 +1,8 @@
 #include "tests/support/key_totals.h"
 
-#include <filesystem>
-#include <fstream>
-
 #include "projections/catalog.h"
 #include "projections/projection_file.h"
 #include "tests/support/broker.h"
-#include "tests/support/process.h"
 
 namespace millrace::test {
 
@@ -49,14 +45,11 @@ constexpr std::string_view kMissingCount = R"(
 }  // namespace
 
 KeyTotals::KeyTotals(const Installed& installed)
-    : installed_(installed), folder_(write_file("projections", "")) {
-    std::filesystem::remove(folder_);
-    std::filesystem::create_directory(folder_);
+    : installed_(installed) {
     std::string text(kProjection);
     const std::string place = "%TOPIC%";
     text.replace(text.find(place), place.size(), installed.topic);
-    const std::string path = folder_ + "/key_totals.sql";
-    std::ofstream(path) << text;
+    const std::string path = folder_.write("key_totals.sql", text);
     pg::Session session = installed.database.connect();
     session.execute("CREATE SCHEMA read_models");
     install_projection(session, read_projection_file(path), "read_models");
@@ -66,7 +59,8 @@ std::string KeyTotals::config() const {
     return "postgres: {url: \"" + installed_.database.url() + "\"}\n" +  //
            "kafka: {brokers: \"" + brokers() + "\"}\n" +                 //
            "relay: {enabled: false}\n"
-           "projections: {folder: \"" + folder_ + "\", threads: 1, session_timeout: 1s}\n"
+           "projections: {folder: \"" + folder_.path().string() +
+           "\", threads: 1, session_timeout: 1s}\n"
            "admin: {listen: \"127.0.0.1:0\"}\n"
            "log: {format: text}\n";
 }

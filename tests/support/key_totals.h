@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "tests/support/folder.h"
 #include "tests/support/installed.h"
 
 namespace millrace::test {
@@ -24,7 +25,7 @@ class KeyTotals {
 
   private:
     const Installed& installed_;
-    std::string folder_;
+    Folder folder_;
 };
 
 }  // namespace millrace::test

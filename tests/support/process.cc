@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
@@ -21,13 +22,8 @@ namespace millrace::test {
 
 namespace {
 
-std::string temporary_folder() {
-    const char* folder = std::getenv("TMPDIR");
-    return folder != nullptr ? folder : "/tmp";
-}
-
-std::string temporary_path(const std::string& stem) {
-    return temporary_folder() + "/" + stem + "." + Uuid::random().text();
+std::string fresh_log_path(const std::string& name) {
+    return std::filesystem::temp_directory_path() / (name + "." + Uuid::random().text());
 }
 
 std::string read_file(const std::string& path) {
@@ -39,7 +35,7 @@ std::string read_file(const std::string& path) {
 
 }  // namespace
 
-Process::Process(const Options& options) : log_path_(temporary_path(options.log_name)) {
+Process::Process(const Options& options) : log_path_(fresh_log_path(options.log_name)) {
     std::vector<char*> arguments{const_cast<char*>(options.program.c_str())};
     for (const std::string& argument : options.arguments) {
         arguments.push_back(const_cast<char*>(argument.c_str()));
@@ -130,12 +126,6 @@ Finished run_process(const Process::Options& options) {
     const std::optional<int> code = process.wait(120);
     if (!code) throw std::runtime_error(options.program + " did not end: " + process.log());
     return {*code, process.log()};
-}
-
-std::string write_file(const std::string& stem, const std::string& text) {
-    const std::string path = temporary_path(stem);
-    std::ofstream(path) << text;
-    return path;
 }
 
 }  // namespace millrace::test

@@ -58,7 +58,4 @@ Finished run_program(const std::vector<std::string>& arguments,
 // The same with any program; exit code 127 if there is none of that name.
 Finished run_process(const Process::Options& options);
 
-// A file in the test run's temporary folder.
-std::string write_file(const std::string& stem, const std::string& text);
-
 }  // namespace millrace::test

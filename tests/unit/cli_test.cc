@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/failure.h"
+#include "tests/support/folder.h"
 #include "tests/support/process.h"
 
 namespace millrace::test {

@@ -8,7 +8,7 @@
 
 #include "app/options.h"
 #include "core/failure.h"
-#include "tests/support/process.h"
+#include "tests/support/folder.h"
 
 namespace millrace::test {
 namespace {
