@@ -253,7 +253,7 @@ class KillTest : public testing::Test {
         if (!victim.aim.empty() && Clock::now() - victim.started_at < 8s) return;
         next_fault_ = Clock::now() + victim.role->rest;
         victim.process->signal(SIGKILL);
-        victim.process->wait(10);
+        victim.process->wait(10s);
         victim.aim = {};
         count_death(victim);
         restart(victim);

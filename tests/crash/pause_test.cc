@@ -34,8 +34,8 @@ class RelayPause : public testing::Test {
             << one.log() << other.log();
         one.signal(SIGTERM);
         other.signal(SIGTERM);
-        EXPECT_EQ(one.wait(30), 0) << one.log();
-        EXPECT_EQ(other.wait(30), 0) << other.log();
+        EXPECT_EQ(one.wait(30s), 0) << one.log();
+        EXPECT_EQ(other.wait(30s), 0) << other.log();
         const Verdict verdict = installed_.verdict();
         EXPECT_TRUE(verdict.is_clean()) << verdict.text();
         EXPECT_EQ(sequence_breaks(read_topic(installed_.topic)), std::vector<std::string>{});

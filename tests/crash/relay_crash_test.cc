@@ -113,7 +113,7 @@ class RelayCrash : public testing::TestWithParam<std::tuple<Point, int>> {
             return;
         }
         neighbour.signal(SIGTERM);
-        neighbour.wait(20);
+        neighbour.wait(20s);
     }
 
     Installed installed_;
@@ -146,7 +146,7 @@ TEST_P(RelayCrash, LosesDoublesAndReordersNothing) {
     ASSERT_TRUE(eventually(60s, [&] { return installed_.pending_count() == 0; }))
         << successor.log();
     successor.signal(SIGTERM);
-    EXPECT_EQ(successor.wait(20), 0) << successor.log();
+    EXPECT_EQ(successor.wait(20s), 0) << successor.log();
 
     const Verdict verdict = installed_.verdict();
     EXPECT_TRUE(verdict.is_clean()) << verdict.text() << successor.log();

@@ -68,7 +68,7 @@ TEST_F(Admin, AHealthyProcessIsAliveAndReadyAndShowsMetrics) {
     EXPECT_TRUE(eventually(20s, [&] { return admin.metric("millrace_kafka_up") == 1; }));
     EXPECT_TRUE(eventually(20s, [&] { return admin.metric("millrace_relay_lanes_owned") == 12; }));
     process.signal(SIGTERM);
-    EXPECT_EQ(process.wait(20), 0) << process.log();
+    EXPECT_EQ(process.wait(20s), 0) << process.log();
     EXPECT_TRUE(process.has_logged("handed over")) << process.log();
 }
 
@@ -118,7 +118,7 @@ TEST_F(Admin, StopsAtOnceWhileItWaits) {
 
     process.signal(SIGINT);
 
-    EXPECT_EQ(process.wait(5), 0) << process.log();
+    EXPECT_EQ(process.wait(5s), 0) << process.log();
 }
 
 TEST_F(Admin, PostgresGoneInTheMiddleMakesUnreadyButNotDeadAndComesBack) {
@@ -149,7 +149,7 @@ TEST_F(Admin, ABusyPortEndsWith78AndNamesTheKey) {
 
     Process second = run(installed_, {{"MILLRACE_ADMIN_LISTEN", found[0]}});
 
-    EXPECT_EQ(second.wait(10), kExitConfiguration);
+    EXPECT_EQ(second.wait(10s), kExitConfiguration);
     EXPECT_TRUE(second.has_logged("admin.listen: " + found[0].str())) << second.log();
 }
 
@@ -157,7 +157,7 @@ TEST_F(Admin, ARoleThatIsRefusedEndsWith78AtStart) {
     Process process = run(
         installed_, {{"MILLRACE_POSTGRES_URL", installed_.database.url() + " user=nobody_such"}});
 
-    EXPECT_EQ(process.wait(10), kExitConfiguration);
+    EXPECT_EQ(process.wait(10s), kExitConfiguration);
     EXPECT_TRUE(process.has_logged("pg_refused")) << process.log();
 }
 
@@ -167,7 +167,7 @@ TEST_F(Admin, AnotherClusterThanTheInstallationsEndsWith78) {
 
     Process process = run(installed_);
 
-    EXPECT_EQ(process.wait(20), kExitConfiguration);
+    EXPECT_EQ(process.wait(20s), kExitConfiguration);
     EXPECT_TRUE(process.has_logged("installation_differs")) << process.log();
 }
 
@@ -177,7 +177,7 @@ TEST_F(Admin, ADatabaseWithoutSchemaEndsWith78UnlessToldToMigrate) {
         {"MILLRACE_POSTGRES_URL", bare.url()},
         {"MILLRACE_KAFKA_REPLICATION", "1"}};
     Process refused = run(installed_, environment);
-    EXPECT_EQ(refused.wait(20), kExitConfiguration);
+    EXPECT_EQ(refused.wait(20s), kExitConfiguration);
     EXPECT_TRUE(refused.has_logged("millrace migrate up")) << refused.log();
 
     // The name of a test's database is too long for an installation.
@@ -198,7 +198,7 @@ TEST_F(Admin, ADatabaseWithoutSchemaEndsWith78UnlessToldToMigrate) {
 TEST_F(Admin, NothingToRunEndsWith78) {
     Process process = run(installed_, {{"MILLRACE_RELAY_ENABLED", "false"}});
 
-    EXPECT_EQ(process.wait(20), kExitConfiguration);
+    EXPECT_EQ(process.wait(20s), kExitConfiguration);
     EXPECT_TRUE(process.has_logged("nothing_to_run")) << process.log();
 }
 

@@ -123,7 +123,7 @@ TEST_P(ProjectionCrash, LeavesEachEventAppliedOnce) {
     feed.send_counted(kEventCount, 80, kPartitionCount);
 
     Process victim = run("consumer." + point + ":" + std::to_string(nth));
-    ASSERT_EQ(victim.wait(60), 128 + SIGKILL) << victim.log();
+    ASSERT_EQ(victim.wait(60s), 128 + SIGKILL) << victim.log();
     ASSERT_TRUE(victim.has_logged("crash point consumer." + point + " fired")) << victim.log();
     // Batches before the one that died are there, whole.
     const bool is_of_batch = point != "after_assign";
@@ -136,7 +136,7 @@ TEST_P(ProjectionCrash, LeavesEachEventAppliedOnce) {
     feed.send_counted(800, 80, kPartitionCount);
     ASSERT_TRUE(applies(kEventCount + 800)) << successor.log();
     successor.signal(SIGTERM);
-    EXPECT_EQ(successor.wait(20), 0) << successor.log();
+    EXPECT_EQ(successor.wait(20s), 0) << successor.log();
 
     EXPECT_EQ(read_model(), fold_of(installed_.topic));
 }

@@ -89,7 +89,7 @@ TEST_F(ProjectionVerbs, WhatIsInsertedReachesTheReadModelOnce) {
     EXPECT_EQ(installed_.number("SELECT sum(n)::bigint FROM read_models.counted"), 300);
 
     process.signal(SIGTERM);
-    EXPECT_EQ(process.wait(20), 0) << process.log();
+    EXPECT_EQ(process.wait(20s), 0) << process.log();
     EXPECT_EQ(counted(), 300);
     const nlohmann::json list = listed();
     ASSERT_EQ(list.size(), 1U);

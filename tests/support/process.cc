@@ -2,25 +2,25 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
-#include <thread>
-#include <utility>
 
 #include "core/uuid.h"
+#include "tests/support/eventually.h"
 
 namespace millrace::test {
 
 namespace {
+
+// As a shell says that there is no such program.
+constexpr int kNotStarted = 127;
 
 std::string fresh_log_path(const std::string& name) {
     return std::filesystem::temp_directory_path() / (name + "." + Uuid::random().text());
@@ -33,58 +33,74 @@ std::string read_file(const std::string& path) {
     return text.str();
 }
 
+std::vector<std::string> environment_with(std::map<std::string, std::string> values) {
+    for (char** entry = environ; *entry != nullptr; ++entry) {
+        const std::string text = *entry;
+        const size_t end_of_name = text.find('=');
+        if (end_of_name == std::string::npos) continue;
+        values.emplace(text.substr(0, end_of_name), text.substr(end_of_name + 1));
+    }
+    std::vector<std::string> texts;
+    for (const auto& [name, value] : values) texts.push_back(name + "=" + value);
+    return texts;
+}
+
+// As a shell finds it; itself if there is none of that name.
+std::string path_of(const std::string& program) {
+    if (program.find('/') != std::string::npos) return program;
+    const char* folders = std::getenv("PATH");
+    std::istringstream all(folders == nullptr ? "" : folders);
+    for (std::string folder; std::getline(all, folder, ':');) {
+        const std::string path = folder + "/" + program;
+        if (access(path.c_str(), X_OK) == 0) return path;
+    }
+    return program;
+}
+
+std::vector<char*> pointers_to(std::vector<std::string>& texts) {
+    std::vector<char*> pointers;
+    for (std::string& text : texts) pointers.push_back(text.data());
+    pointers.push_back(nullptr);
+    return pointers;
+}
+
 }  // namespace
 
 Process::Process(const Options& options) : log_path_(fresh_log_path(options.log_name)) {
-    std::vector<char*> arguments{const_cast<char*>(options.program.c_str())};
-    for (const std::string& argument : options.arguments) {
-        arguments.push_back(const_cast<char*>(argument.c_str()));
-    }
-    arguments.push_back(nullptr);
-
+    // All that allocates is done before the fork: another thread may hold the allocator's lock.
+    const std::string program = path_of(options.program);
+    std::vector<std::string> arguments{options.program};
+    arguments.insert(arguments.end(), options.arguments.begin(), options.arguments.end());
+    std::vector<std::string> environment = environment_with(options.environment);
+    const std::vector<char*> argument_pointers = pointers_to(arguments);
+    const std::vector<char*> environment_pointers = pointers_to(environment);
     const pid_t parent = getpid();
+
     pid_ = fork();
     if (pid_ < 0) throw std::runtime_error("fork failed");
     if (pid_ > 0) return;
     // The child. It must not outlive a test that is killed.
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) _exit(127);
+    if (getppid() != parent) _exit(kNotStarted);
     const int log = open(log_path_.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    if (log < 0) _exit(kNotStarted);
     dup2(log, STDOUT_FILENO);
     dup2(log, STDERR_FILENO);
-    for (const auto& [name, value] : options.environment) {
-        setenv(name.c_str(), value.c_str(), 1);
-    }
-    execvp(options.program.c_str(), arguments.data());
-    _exit(127);
+    execve(program.c_str(), argument_pointers.data(), environment_pointers.data());
+    _exit(kNotStarted);
 }
 
 Process::~Process() {
-    if (pid_ > 0 && !exit_status_) kill();
-    if (!log_path_.empty() && std::getenv("MILLRACE_TEST_KEEP_LOGS") == nullptr) {
-        unlink(log_path_.c_str());
-    }
-}
-
-Process::Process(Process&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)),
-      exit_status_(other.exit_status_),
-      log_path_(std::exchange(other.log_path_, {})) {}
-
-Process& Process::operator=(Process&& other) noexcept {
-    std::swap(pid_, other.pid_);
-    std::swap(exit_status_, other.exit_status_);
-    std::swap(log_path_, other.log_path_);
-    return *this;
+    kill();
+    if (std::getenv("MILLRACE_TEST_KEEP_LOGS") == nullptr) unlink(log_path_.c_str());
 }
 
 void Process::signal(int number) const {
-    if (pid_ > 0 && !exit_status_) ::kill(pid_, number);
+    if (!exit_status_) ::kill(pid_, number);
 }
 
 void Process::kill() {
     signal(SIGKILL);
-    signal(SIGCONT);
     reap(/*block=*/true);
 }
 
@@ -96,13 +112,9 @@ bool Process::is_stopped() const {
     return name_end != std::string::npos && stat.compare(name_end, 3, ") T") == 0;
 }
 
-std::optional<int> Process::wait(int seconds) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
-    while (std::chrono::steady_clock::now() < deadline) {
-        if (const auto status = reap(/*block=*/false)) return status;
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    return std::nullopt;
+std::optional<int> Process::wait(std::chrono::milliseconds limit) {
+    eventually(limit, [&] { return !is_running(); });
+    return exit_status_;
 }
 
 std::string Process::log() const { return read_file(log_path_); }
@@ -123,7 +135,7 @@ Finished run_program(const std::vector<std::string>& arguments,
 
 Finished run_process(const Process::Options& options) {
     Process process(options);
-    const std::optional<int> code = process.wait(120);
+    const std::optional<int> code = process.wait(std::chrono::minutes(2));
     if (!code) throw std::runtime_error(options.program + " did not end: " + process.log());
     return {*code, process.log()};
 }

@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <map>
 #include <optional>
 #include <string>
@@ -9,7 +10,7 @@
 
 namespace millrace::test {
 
-// The real program as a process of its own, its standard error kept in a file. Killed and waited
+// The real program as a process of its own, its output kept in a file. Killed and waited
 // for when destroyed. Not thread-safe.
 class Process {
   public:
@@ -22,8 +23,6 @@ class Process {
 
     explicit Process(const Options& options);
     ~Process();
-    Process(Process&& other) noexcept;
-    Process& operator=(Process&& other) noexcept;
     Process(const Process&) = delete;
     Process& operator=(const Process&) = delete;
 
@@ -34,11 +33,10 @@ class Process {
     // By SIGSTOP, from outside or by itself.
     bool is_stopped() const;
     // Waits for the end; nothing when it did not come in time. Signals count as 128 + number.
-    std::optional<int> wait(int seconds);
-    // Everything it wrote to standard error.
+    std::optional<int> wait(std::chrono::milliseconds limit);
+    // Everything it wrote, to standard output and error.
     std::string log() const;
     bool has_logged(const std::string& text) const { return log().find(text) != std::string::npos; }
-    pid_t pid() const { return pid_; }
 
   private:
     std::optional<int> reap(bool block);
@@ -48,7 +46,7 @@ class Process {
     std::string log_path_;
 };
 
-// Runs the program to its end; output is standard output and error together.
+// Runs the program to its end.
 struct Finished {
     int exit_code;
     std::string output;
