@@ -25,24 +25,18 @@ using testing::HasSubstr;
 
 class Admin : public testing::Test {
   protected:
-    // The installed configuration with keys of this test's; PostgreSQL may be reached by a port.
-    static Process run(const Installed& installed,
-                       std::map<std::string, std::string> environment = {}) {
-        return Process({.arguments = {"run", "--config",
-                                      write_file("millrace.yaml", installed.config())},
-                        .environment = std::move(environment)});
+    // The installed configuration with keys of this test's.
+    Process run(std::map<std::string, std::string> environment = {},
+                std::vector<std::string> arguments = {"run"}) const {
+        arguments.insert(arguments.end(),
+                         {"--config", write_file("millrace.yaml", installed_.config())});
+        return Process(
+            {.arguments = std::move(arguments), .environment = std::move(environment)});
     }
 
-    static std::string server_address(const Installed& installed) {
-        pg::Session session = installed.database.connect();
-        const pg::Result row = session.execute(
-            "SELECT host(inet_server_addr()), inet_server_port()::text");
-        return row.text(0, 0) + ":" + row.text(0, 1);
-    }
-
-    static std::string url_by(const Installed& installed, const Forwarder& forwarder) {
-        return installed.database.url() + " host=127.0.0.1 port=" +
-               std::to_string(forwarder.port());
+    // PostgreSQL by this way.
+    std::map<std::string, std::string> by(const Forwarder& postgres) const {
+        return {{"MILLRACE_POSTGRES_URL", installed_.database.url_by(postgres.port())}};
     }
 
     static std::string status_of(const AdminClient& admin) {
@@ -57,7 +51,7 @@ class Admin : public testing::Test {
 };
 
 TEST_F(Admin, AHealthyProcessIsAliveAndReadyAndShowsMetrics) {
-    Process process = run(installed_);
+    Process process = run();
     const AdminClient admin(process);
 
     ASSERT_TRUE(eventually(20s, [&] { return is_ready(admin); })) << process.log();
@@ -75,7 +69,7 @@ TEST_F(Admin, AHealthyProcessIsAliveAndReadyAndShowsMetrics) {
 TEST_F(Admin, AHaltedLaneDegradesWithoutMakingUnready) {
     pg::Session session = installed_.database.connect();
     session.execute("UPDATE millrace.relay_lanes SET halted = 'topic_missing: t' WHERE lane = 4");
-    Process process = run(installed_);
+    Process process = run();
     const AdminClient admin(process);
 
     ASSERT_TRUE(eventually(20s, [&] { return status_of(admin) == "degraded"; })) << process.log();
@@ -86,8 +80,8 @@ TEST_F(Admin, AHaltedLaneDegradesWithoutMakingUnready) {
 }
 
 TEST_F(Admin, WaitsForPostgresAtStartAndGoesOnWhenItComes) {
-    Forwarder postgres(server_address(installed_));
-    Process process = run(installed_, {{"MILLRACE_POSTGRES_URL", url_by(installed_, postgres)}});
+    Forwarder postgres(installed_.database.server_address());
+    Process process = run(by(postgres));
     const AdminClient admin(process);
 
     ASSERT_TRUE(eventually(20s, [&] { return process.has_logged("waits for a server"); }));
@@ -101,7 +95,7 @@ TEST_F(Admin, WaitsForPostgresAtStartAndGoesOnWhenItComes) {
 
 TEST_F(Admin, WaitsForKafkaAtStartAndGoesOnWhenItComes) {
     Forwarder kafka(brokers());
-    Process process = run(installed_, {{"MILLRACE_KAFKA_BROKERS", kafka.address()}});
+    Process process = run({{"MILLRACE_KAFKA_BROKERS", kafka.address()}});
     const AdminClient admin(process);
 
     ASSERT_TRUE(eventually(40s, [&] { return process.has_logged("waits for a server"); }));
@@ -112,8 +106,8 @@ TEST_F(Admin, WaitsForKafkaAtStartAndGoesOnWhenItComes) {
 }
 
 TEST_F(Admin, StopsAtOnceWhileItWaits) {
-    const Forwarder postgres(server_address(installed_));
-    Process process = run(installed_, {{"MILLRACE_POSTGRES_URL", url_by(installed_, postgres)}});
+    const Forwarder postgres(installed_.database.server_address());
+    Process process = run(by(postgres));
     ASSERT_TRUE(eventually(20s, [&] { return process.has_logged("waits for a server"); }));
 
     process.signal(SIGINT);
@@ -122,9 +116,9 @@ TEST_F(Admin, StopsAtOnceWhileItWaits) {
 }
 
 TEST_F(Admin, PostgresGoneInTheMiddleMakesUnreadyButNotDeadAndComesBack) {
-    Forwarder postgres(server_address(installed_));
+    Forwarder postgres(installed_.database.server_address());
     postgres.open();
-    Process process = run(installed_, {{"MILLRACE_POSTGRES_URL", url_by(installed_, postgres)}});
+    Process process = run(by(postgres));
     const AdminClient admin(process);
     ASSERT_TRUE(eventually(20s, [&] { return is_ready(admin); })) << process.log();
 
@@ -141,13 +135,13 @@ TEST_F(Admin, PostgresGoneInTheMiddleMakesUnreadyButNotDeadAndComesBack) {
 }
 
 TEST_F(Admin, ABusyPortEndsWith78AndNamesTheKey) {
-    Process first = run(installed_);
+    Process first = run();
     ASSERT_TRUE(eventually(20s, [&] { return first.has_logged("listening"); }));
     const std::string log = first.log();
     std::smatch found;
     ASSERT_TRUE(std::regex_search(log, found, std::regex("127\\.0\\.0\\.1:[0-9]+")));
 
-    Process second = run(installed_, {{"MILLRACE_ADMIN_LISTEN", found[0]}});
+    Process second = run({{"MILLRACE_ADMIN_LISTEN", found[0]}});
 
     EXPECT_EQ(second.wait(10s), kExitConfiguration);
     EXPECT_TRUE(second.has_logged("admin.listen: " + found[0].str())) << second.log();
@@ -155,7 +149,7 @@ TEST_F(Admin, ABusyPortEndsWith78AndNamesTheKey) {
 
 TEST_F(Admin, ARoleThatIsRefusedEndsWith78AtStart) {
     Process process = run(
-        installed_, {{"MILLRACE_POSTGRES_URL", installed_.database.url() + " user=nobody_such"}});
+        {{"MILLRACE_POSTGRES_URL", installed_.database.url() + " user=nobody_such"}});
 
     EXPECT_EQ(process.wait(10s), kExitConfiguration);
     EXPECT_TRUE(process.has_logged("pg_refused")) << process.log();
@@ -165,7 +159,7 @@ TEST_F(Admin, AnotherClusterThanTheInstallationsEndsWith78) {
     installed_.database.connect().execute(
         "UPDATE millrace.installation SET kafka_cluster_id = 'elsewhere'");
 
-    Process process = run(installed_);
+    Process process = run();
 
     EXPECT_EQ(process.wait(20s), kExitConfiguration);
     EXPECT_TRUE(process.has_logged("installation_differs")) << process.log();
@@ -176,7 +170,7 @@ TEST_F(Admin, ADatabaseWithoutSchemaEndsWith78UnlessToldToMigrate) {
     const std::map<std::string, std::string> environment{
         {"MILLRACE_POSTGRES_URL", bare.url()},
         {"MILLRACE_KAFKA_REPLICATION", "1"}};
-    Process refused = run(installed_, environment);
+    Process refused = run(environment);
     EXPECT_EQ(refused.wait(20s), kExitConfiguration);
     EXPECT_TRUE(refused.has_logged("millrace migrate up")) << refused.log();
 
@@ -186,9 +180,7 @@ TEST_F(Admin, ADatabaseWithoutSchemaEndsWith78UnlessToldToMigrate) {
     auto with_name = environment;
     with_name["MILLRACE_POSTGRES_URL"] = bare.url() + " dbname=" + short_name;
     {
-        Process process({.arguments = {"run", "--migrate", "--config",
-                                       write_file("millrace.yaml", installed_.config())},
-                         .environment = with_name});
+        Process process = run(with_name, {"run", "--migrate"});
         const AdminClient admin(process);
         EXPECT_TRUE(eventually(30s, [&] { return is_ready(admin); })) << process.log();
     }
@@ -196,7 +188,7 @@ TEST_F(Admin, ADatabaseWithoutSchemaEndsWith78UnlessToldToMigrate) {
 }
 
 TEST_F(Admin, NothingToRunEndsWith78) {
-    Process process = run(installed_, {{"MILLRACE_RELAY_ENABLED", "false"}});
+    Process process = run({{"MILLRACE_RELAY_ENABLED", "false"}});
 
     EXPECT_EQ(process.wait(20s), kExitConfiguration);
     EXPECT_TRUE(process.has_logged("nothing_to_run")) << process.log();

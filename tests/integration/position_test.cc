@@ -12,7 +12,7 @@
 #include "tests/support/counted.h"
 #include "tests/support/eventually.h"
 #include "tests/support/forked.h"
-#include "tests/support/wire.h"
+#include "tests/support/forwarder.h"
 
 namespace millrace::test {
 namespace {
@@ -21,6 +21,12 @@ using namespace std::chrono_literals;
 
 bool applies(const Counted& counted, int64_t count, std::chrono::seconds limit = 60s) {
     return eventually(limit, [&] { return counted.applied_count() >= count; });
+}
+
+ProjectionOptions options_by(const Forwarder& postgres, const Counted& counted) {
+    ProjectionOptions options = counted.options();
+    options.session.url = counted.database.url_by(postgres.port());
+    return options;
 }
 
 // The sessions of the projection's loops.
@@ -80,17 +86,16 @@ TEST(Position, DecidesWhatBecameOfABatchWhoseSessionWasEnded) {
 TEST(Position, DecidesThatALostCommitHasHappened) {
     Counted counted(1);
     Feed feed(counted.topic);
-    Wire wire(counted.database.url());
-    ProjectionOptions options = counted.options();
-    options.session.url = wire.url();
-    RunningProjection running(counted, options);
+    Forwarder postgres(counted.database.server_address());
+    postgres.open();
+    RunningProjection running(counted, options_by(postgres, counted));
     feed.send_counted(100, 10, 1);
     ASSERT_TRUE(applies(counted, 100));
 
     for (int i = 1; i <= 10; ++i) {
-        wire.lose_next_commit();
+        postgres.lose_next_commit();
         feed.send_counted(100, 10, 1);
-        ASSERT_TRUE(eventually(30s, [&] { return wire.lost_commit_count() == i; }));
+        ASSERT_TRUE(eventually(30s, [&] { return postgres.lost_commit_count() == i; }));
         ASSERT_TRUE(applies(counted, feed.sent_count()));
     }
 
@@ -104,20 +109,17 @@ TEST(Position, DecidesThatALostCommitHasHappened) {
 TEST(Position, WaitsForPostgresAndGoesOn) {
     Counted counted(1);
     Feed feed(counted.topic);
-    Wire wire(counted.database.url());
-    wire.cut();
-    ProjectionOptions options = counted.options();
-    options.session.url = wire.url();
-    RunningProjection running(counted, options);
+    Forwarder postgres(counted.database.server_address());
+    RunningProjection running(counted, options_by(postgres, counted));
     ASSERT_TRUE(eventually(30s, [&] { return !running.status().waiting.empty(); }));
 
-    wire.mend();
+    postgres.open();
     feed.send_counted(100, 10, 1);
     ASSERT_TRUE(applies(counted, 100));
-    wire.cut();
+    postgres.close();
     feed.send_counted(100, 10, 1);
     ASSERT_TRUE(eventually(30s, [&] { return !running.status().waiting.empty(); }));
-    wire.mend();
+    postgres.open();
 
     ASSERT_TRUE(applies(counted, 200));
     EXPECT_EQ(counted.fault(200), "");

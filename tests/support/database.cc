@@ -58,4 +58,15 @@ Database::~Database() {
 
 pg::Session Database::connect() const { return open(url_); }
 
+std::string Database::url_by(int port) const {
+    // The last of two settings of a keyword counts.
+    return url_ + " host=127.0.0.1 port=" + std::to_string(port);
+}
+
+std::string Database::server_address() const {
+    return connect()
+        .execute("SELECT host(inet_server_addr()) || ':' || inet_server_port()")
+        .text(0, 0);
+}
+
 }  // namespace millrace::test

@@ -23,6 +23,10 @@ class Database {
     // As the superuser that the variable names, with the settings that all our sessions have.
     pg::Session connect() const;
     const std::string& url() const { return url_; }
+    // The same database by another port of this machine, which leads to `server_address`.
+    std::string url_by(int port) const;
+    // host:port.
+    std::string server_address() const;
     const std::string& name() const { return name_; }
 
   private:

@@ -7,14 +7,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <array>
+#include <list>
 #include <stdexcept>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace millrace::test {
 
 namespace {
+
+constexpr int kLookMilliseconds = 20;
 
 // Bound to `port`, any if 0; listening.
 int listen_on(int port) {
@@ -54,18 +57,27 @@ int connect_to(const std::string& host, const std::string& port) {
     return -1;
 }
 
-// Moves what has come; false at the end of either side.
-bool move_bytes(int from, int to) {
-    std::array<char, 65536> buffer;
-    const ssize_t count = recv(from, buffer.data(), buffer.size(), 0);
-    if (count <= 0) return false;
-    for (ssize_t sent = 0; sent < count;) {
-        const ssize_t step = send(to, buffer.data() + sent, static_cast<size_t>(count - sent),
-                                  MSG_NOSIGNAL);
-        if (step <= 0) return false;
-        sent += step;
+bool send_all(int socket, std::string_view bytes) {
+    while (!bytes.empty()) {
+        const ssize_t sent = send(socket, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+        if (sent <= 0) return false;
+        bytes.remove_prefix(static_cast<size_t>(sent));
     }
     return true;
+}
+
+// What has come, one piece of it; empty at the end.
+std::string receive(int socket) {
+    std::string bytes(65536, '\0');
+    const ssize_t size = recv(socket, bytes.data(), bytes.size(), 0);
+    bytes.resize(size <= 0 ? 0 : static_cast<size_t>(size));
+    return bytes;
+}
+
+// As a whole string of PostgreSQL's protocol, in a statement and in its answer; not as a part of
+// READ COMMITTED.
+bool has_commit(std::string_view bytes) {
+    return bytes.find(std::string_view("COMMIT\0", 7)) != std::string_view::npos;
 }
 
 }  // namespace
@@ -90,32 +102,53 @@ void Forwarder::close() {
     thread_.join();
 }
 
-void Forwarder::serve(std::stop_token stop, int listener) const {
-    // The listener, then both ends of each connection, one after the other.
-    std::vector<pollfd> sockets{{.fd = listener, .events = POLLIN, .revents = 0}};
+void Forwarder::serve(std::stop_token stop, int listener) {
+    std::list<Connection> connections;
     while (!stop.stop_requested()) {
-        poll(sockets.data(), sockets.size(), 20);
-        for (size_t i = 1; i + 1 < sockets.size();) {
-            pollfd& client = sockets[i];
-            pollfd& server = sockets[i + 1];
-            const bool is_open = (client.revents == 0 || move_bytes(client.fd, server.fd)) &&
-                                 (server.revents == 0 || move_bytes(server.fd, client.fd));
-            if (is_open) {
-                i += 2;
-                continue;
-            }
-            ::close(client.fd);
-            ::close(server.fd);
-            sockets.erase(sockets.begin() + static_cast<ptrdiff_t>(i),
-                          sockets.begin() + static_cast<ptrdiff_t>(i) + 2);
+        // The listener, then both ends of each connection.
+        std::vector<pollfd> sockets{{.fd = listener, .events = POLLIN, .revents = 0}};
+        for (const Connection& connection : connections) {
+            sockets.push_back({.fd = connection.client, .events = POLLIN, .revents = 0});
+            sockets.push_back({.fd = connection.server, .events = POLLIN, .revents = 0});
         }
+        poll(sockets.data(), sockets.size(), kLookMilliseconds);
+        size_t i = 0;
+        connections.remove_if([&](Connection& connection) {
+            const bool client_sent = sockets[++i].revents != 0;
+            const bool server_sent = sockets[++i].revents != 0;
+            if ((!client_sent || move_to_server(connection)) &&
+                (!server_sent || move_to_client(connection))) {
+                return false;
+            }
+            ::close(connection.client);
+            ::close(connection.server);
+            return true;
+        });
         if (sockets[0].revents == 0) continue;
         const int client = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
-        const int server = connect_to(host_, target_port_);
-        sockets.push_back({.fd = client, .events = POLLIN, .revents = 0});
-        sockets.push_back({.fd = server, .events = POLLIN, .revents = 0});
+        connections.push_back({.client = client, .server = connect_to(host_, target_port_)});
     }
-    for (const pollfd& open : sockets) ::close(open.fd);
+    for (const Connection& connection : connections) {
+        ::close(connection.client);
+        ::close(connection.server);
+    }
+    ::close(listener);
+}
+
+bool Forwarder::move_to_server(Connection& connection) {
+    const std::string bytes = receive(connection.client);
+    if (has_commit(bytes) && loses_commit_.exchange(false)) connection.is_losing = true;
+    return !bytes.empty() && send_all(connection.server, bytes);
+}
+
+bool Forwarder::move_to_client(const Connection& connection) {
+    const std::string bytes = receive(connection.server);
+    if (bytes.empty()) return false;
+    if (!connection.is_losing) return send_all(connection.client, bytes);
+    // What the server answers says that it has committed.
+    if (!has_commit(bytes)) return true;
+    ++lost_commit_count_;
+    return false;
 }
 
 }  // namespace millrace::test

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <string>
 #include <thread>
 
@@ -13,18 +14,36 @@ class Forwarder {
     // `target` is host:port. Closed at first.
     explicit Forwarder(const std::string& target);
     ~Forwarder() { close(); }
+    Forwarder(const Forwarder&) = delete;
+    Forwarder& operator=(const Forwarder&) = delete;
 
     void open();
     void close();
+    // The next COMMIT reaches the server, which is PostgreSQL, and its answer does not come back:
+    // the connection breaks.
+    void lose_next_commit() { loses_commit_ = true; }
+
+    int lost_commit_count() const { return lost_commit_count_; }
     int port() const { return port_; }
     std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
 
   private:
-    void serve(std::stop_token stop, int listener) const;
+    struct Connection {
+        int client;
+        int server;
+        bool is_losing = false;
+    };
+
+    void serve(std::stop_token stop, int listener);
+    // What has come from one side goes to the other; false once the connection is broken.
+    bool move_to_server(Connection& connection);
+    bool move_to_client(const Connection& connection);
 
     std::string host_;
     std::string target_port_;
     int port_ = 0;
+    std::atomic<bool> loses_commit_{false};
+    std::atomic<int> lost_commit_count_{0};
     std::jthread thread_;
 };
 
