@@ -115,6 +115,11 @@ void MessageWriter::write_envelope(const Task& task) {
     envelope_ += "}";
 }
 
+std::string sequence_prefix(const Installation& installation, const PublisherState& publisher) {
+    return installation.short_id() + "." + std::to_string(publisher.number) + "." +
+           std::to_string(publisher.generation) + ".";
+}
+
 int32_t partition_of(const Task& task, int32_t partition_count) {
     return task.key ? kafka::partition_of(*task.key, partition_count)
                     : kafka::partition_of(task.event_id.text(), partition_count);

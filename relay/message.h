@@ -6,6 +6,7 @@
 
 #include "core/kafka/producer.h"
 #include "relay/outbox.h"
+#include "schema/installation.h"
 
 namespace millrace {
 
@@ -14,7 +15,7 @@ enum class MessageFormat { kPayload, kEnvelope };
 // Turns tasks into records. Not thread-safe: the value of an envelope lives until the next call.
 class MessageWriter {
   public:
-    // `sequence_prefix` is `<8 hex of the installation>.<publisher>.<generation>.`
+    // `sequence_prefix` is what the function of that name makes.
     MessageWriter(MessageFormat format, std::string sequence_prefix)
         : format_(format), sequence_prefix_(std::move(sequence_prefix)) {}
 
@@ -30,6 +31,9 @@ class MessageWriter {
     std::string sequence_prefix_;
     std::string envelope_;
 };
+
+// Before the number in `millrace-seq`: `<8 hex of the installation>.<publisher>.<generation>.`
+std::string sequence_prefix(const Installation& installation, const PublisherState& publisher);
 
 // By its key, or by its event id's text when it has none (PROTOCOL 1).
 int32_t partition_of(const Task& task, int32_t partition_count);

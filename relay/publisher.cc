@@ -33,11 +33,6 @@ bool is_topic_name(std::string_view name) {
            });
 }
 
-std::string sequence_prefix(const Installation& installation, const PublisherState& publisher) {
-    return installation.short_id() + "." + std::to_string(publisher.number) + "." +
-           std::to_string(publisher.generation) + ".";
-}
-
 }  // namespace
 
 Publisher::Publisher(PublisherOptions options, RelayShared shared, PublisherWatch& watch)

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <stdexcept>
-#include <utility>
 
 #include "core/kafka/admin.h"
 #include "relay/counters.h"
@@ -67,27 +66,18 @@ void PublisherByHand::commit_kafka() {
     producer.init(kInitLimit);
     const int32_t partition_count =
         kafka::Admin(producer.raw()).partition_count(installed_.topic).value();
-    MessageWriter writer(MessageFormat::kPayload,
-                         installation.short_id() + "." + std::to_string(state_.number) + "." +
-                             std::to_string(state_.generation) + ".");
+    MessageWriter writer(MessageFormat::kPayload, sequence_prefix(installation, state_));
     pg::Session other = installed_.database.connect();
     Counters counters;
     counters.load(other, state_.number, state_.generation);
-    LedgerRecord record{.installation = installation.id,
-                        .publisher = state_.number,
-                        .epoch = state_.epoch,
-                        .seq = claim_->seq,
-                        .tasks = {},
-                        .counters = {}};
+    LedgerRecord record = empty_record(installed_, state_.number, state_.epoch, claim_->seq);
     producer.begin();
     for (const Task& task : claim_->tasks) {
         const int32_t partition = partition_of(task, partition_count);
         producer.produce(writer.record(task, partition, counters.next(task.topic, partition)));
         record.tasks.push_back({task.lane, task.id, digest_of(task.event_id)});
     }
-    std::sort(record.tasks.begin(), record.tasks.end(), [](const auto& a, const auto& b) {
-        return std::pair(a.lane, a.id) < std::pair(b.lane, b.id);
-    });
+    std::sort(record.tasks.begin(), record.tasks.end());
     record.counters = counters.touched();
     const std::string topic = installation.ledger_topic();
     const std::string key = ledger_key(state_.number);
