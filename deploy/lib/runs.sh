@@ -21,15 +21,14 @@ start_servers() {
     mkdir -p "$folder"
     step "postgres: start" start-postgres start_server pg "$folder/pg"
     step "kafka: start" start-kafka start_server kafka "$folder/kafka"
-    write_control "$folder" pg
-    write_control "$folder" kafka
+    write_control "$folder"
     write_environment "$folder"
 }
 
-# A command of one word that acts on this folder's server: FOLDER/control-pg kill.
+# A command of one word that acts on this folder's PostgreSQL: FOLDER/control-pg kill.
 write_control() {
-    printf '#!/bin/sh\nexec "%s" server %s "%s" "$1"\n' "$root_folder/deploy/dev" "$2" "$1" > "$1/control-$2"
-    chmod +x "$1/control-$2"
+    printf '#!/bin/sh\nexec "%s" server pg "%s" "$1"\n' "$root_folder/deploy/dev" "$1" > "$1/control-pg"
+    chmod +x "$1/control-pg"
 }
 
 write_environment() {
@@ -37,7 +36,6 @@ write_environment() {
 export MILLRACE_TEST_PG='$(postgres_url "$1")'
 export MILLRACE_TEST_KAFKA='$(kafka_address "$1")'
 export MILLRACE_TEST_PG_CTL='$1/control-pg'
-export MILLRACE_TEST_KAFKA_CTL='$1/control-kafka'
 export PGHOST=127.0.0.1 PGPORT=$(< "$1/pg/port") PGUSER=millrace PGDATABASE=postgres
 END
 }
