@@ -1,8 +1,6 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <functional>
-
 #include "tests/support/broker.h"
 #include "tests/support/eventually.h"
 #include "tests/support/folder.h"

@@ -7,7 +7,6 @@
 #include <stdexcept>
 #include <thread>
 
-#include "tests/support/broker.h"
 #include "tests/support/eventually.h"
 #include "tests/support/folder.h"
 #include "tests/support/installed.h"

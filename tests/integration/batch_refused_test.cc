@@ -1,12 +1,8 @@
-// What PostgreSQL, or our own parsing, refuses in a batch, and what follows (PROTOCOL
-// 7.8).
+// What PostgreSQL, or our own parsing, refuses in a batch, and what follows (PROTOCOL 7.8).
 
 #include <gtest/gtest.h>
 
-#include <atomic>
-
 #include "consumers/projection_worker.h"
-#include "tests/support/broker.h"
 #include "tests/support/counted.h"
 #include "tests/support/eventually.h"
 

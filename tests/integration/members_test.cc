@@ -1,6 +1,5 @@
 #include "relay/members.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <chrono>

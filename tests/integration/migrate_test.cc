@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "core/failure.h"
-#include "core/kafka/admin.h"
 #include "schema/installation.h"
 #include "schema/migrator.h"
 #include "tests/support/broker.h"

@@ -8,7 +8,6 @@
 #include <atomic>
 
 #include "consumers/projection_worker.h"
-#include "tests/support/broker.h"
 #include "tests/support/counted.h"
 #include "tests/support/eventually.h"
 #include "tests/support/forked.h"

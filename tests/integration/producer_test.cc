@@ -1,6 +1,5 @@
 #include "core/kafka/producer.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <chrono>

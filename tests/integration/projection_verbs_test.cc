@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 
 #include "core/failure.h"
-#include "projections/catalog.h"
 #include "tests/support/admin_client.h"
 #include "tests/support/eventually.h"
 #include "tests/support/folder.h"

@@ -14,8 +14,6 @@
 namespace millrace::test {
 namespace {
 
-using testing::HasSubstr;
-
 std::string sqlstate_of(const std::function<void()>& call) {
     try {
         call();

@@ -1,6 +1,5 @@
 #include "core/pg/session.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <chrono>

@@ -1,6 +1,5 @@
 #include "relay/settler.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <chrono>

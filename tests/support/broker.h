@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "core/kafka/client.h"
-#include "core/kafka/reaper.h"
 
 namespace millrace::test {
 

@@ -2,8 +2,6 @@
 
 #include <optional>
 #include <string>
-#include <string_view>
-#include <vector>
 
 #include "core/kafka/producer.h"
 #include "core/kafka/reaper.h"
@@ -33,7 +31,6 @@ class PublisherByHand {
     void roll_back();
 
     const PublisherState& state() const { return state_; }
-    pg::Session& session() { return session_; }
 
   private:
     const Installed& installed_;

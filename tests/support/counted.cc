@@ -1,6 +1,5 @@
 #include "tests/support/counted.h"
 
-#include <algorithm>
 #include <iostream>
 #include <map>
 

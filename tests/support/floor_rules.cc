@@ -1,8 +1,10 @@
 #include "tests/support/floor_rules.h"
 
 #include <algorithm>
+#include <deque>
 #include <iterator>
 #include <limits>
+#include <map>
 #include <utility>
 
 #include "core/check.h"

@@ -18,19 +18,11 @@ Forked::Forked(const std::function<void()>& run) : pid_(fork()) {
 }
 
 Forked::~Forked() {
-    if (is_gone_) return;
     kill(pid_, SIGKILL);
     waitpid(pid_, nullptr, 0);
 }
 
 void Forked::signal(int number) const { kill(pid_, number); }
-
-std::optional<int> Forked::wait_killed(std::chrono::milliseconds limit) {
-    int status = 0;
-    is_gone_ = eventually(limit, [&] { return waitpid(pid_, &status, WNOHANG) == pid_; });
-    if (!is_gone_ || !WIFSIGNALED(status)) return std::nullopt;
-    return WTERMSIG(status);
-}
 
 bool Forked::wait_stopped(std::chrono::milliseconds limit) {
     return eventually(limit, [&] {

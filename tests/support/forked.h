@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <functional>
-#include <optional>
 
 namespace millrace::test {
 
@@ -18,14 +17,11 @@ class Forked {
     Forked& operator=(const Forked&) = delete;
 
     void signal(int number) const;
-    // The number of the signal that ended it; nothing if it did not end so in time.
-    std::optional<int> wait_killed(std::chrono::milliseconds limit);
     // True once it is stopped (SIGSTOP).
     bool wait_stopped(std::chrono::milliseconds limit);
 
   private:
     pid_t pid_;
-    bool is_gone_ = false;
 };
 
 }  // namespace millrace::test

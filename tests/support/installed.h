@@ -57,7 +57,6 @@ class RunningRelay {
 
     void stop();
     double metric(const std::string& line_start) const;
-    const Relay& relay() const { return *relay_; }
 
   private:
     kafka::Reaper reaper_;

@@ -1,7 +1,6 @@
 #include "tests/support/writers.h"
 
 #include <chrono>
-#include <iostream>
 
 #include "core/failure.h"
 

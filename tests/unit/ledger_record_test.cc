@@ -1,6 +1,5 @@
 #include "schema/ledger_record.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 
