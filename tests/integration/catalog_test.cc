@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "core/failure.h"
+#include "tests/support/failures.h"
 #include "tests/support/projections.h"
 
 namespace millrace {

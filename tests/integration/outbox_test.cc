@@ -13,6 +13,7 @@
 #include "schema/ledger_record.h"
 #include "tests/support/database.h"
 #include "tests/support/eventually.h"
+#include "tests/support/failures.h"
 
 namespace millrace::test {
 namespace {
@@ -49,12 +50,7 @@ class OutboxTest : public testing::Test {
 
     // The failure of a claim, whose transaction stays open.
     Failure refused_claim() {
-        try {
-            claim();
-        } catch (const Failure& failure) {
-            return failure;
-        }
-        return fatal("claimed", "the claim was not refused");
+        return failure_of([&] { claim(); });
     }
 
     // Ends the claim as a publisher does once Kafka has it.
@@ -374,13 +370,10 @@ TEST_F(OutboxTest, PlanByAnotherIndexIsRefused) {
     writer_.execute("ALTER TABLE millrace.pending_tasks DROP CONSTRAINT pending_tasks_pkey");
     writer_.execute("CREATE INDEX foreign_index ON millrace.pending_tasks (id)");
 
-    try {
-        outbox_.check_plan(state_.lanes);
-        FAIL() << "the plan was accepted";
-    } catch (const Failure& failure) {
-        EXPECT_EQ(failure.kind(), FailureKind::kFatal);
-        EXPECT_EQ(failure.reason(), "claim_plan");
-    }
+    const Failure failure = failure_of([&] { outbox_.check_plan(state_.lanes); });
+
+    EXPECT_EQ(failure.kind(), FailureKind::kFatal);
+    EXPECT_EQ(failure.reason(), "claim_plan");
 }
 
 }  // namespace

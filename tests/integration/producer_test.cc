@@ -3,13 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <functional>
 #include <optional>
 #include <string>
 
 #include "core/failure.h"
 #include "relay/producer_pair.h"
 #include "tests/support/broker.h"
+#include "tests/support/failures.h"
 
 namespace millrace::test {
 namespace {
@@ -19,15 +19,6 @@ using namespace std::chrono_literals;
 class ProducerTest : public testing::Test {
   protected:
     ProducerTest() { create_topic(topic_, 1); }
-
-    static Failure failure_of(const std::function<void()>& call) {
-        try {
-            call();
-        } catch (const Failure& failure) {
-            return failure;
-        }
-        return fatal("none", "");
-    }
 
     void publish(kafka::Producer& producer, const std::string& value) const {
         producer.begin();

@@ -10,18 +10,10 @@
 #include "schema/installation.h"
 #include "schema/migrator.h"
 #include "tests/support/database.h"
+#include "tests/support/failures.h"
 
 namespace millrace::test {
 namespace {
-
-std::string sqlstate_of(const std::function<void()>& call) {
-    try {
-        call();
-        return "none";
-    } catch (const Failure& failure) {
-        return failure.sqlstate();
-    }
-}
 
 std::string reason_of(const std::function<void()>& call) {
     try {

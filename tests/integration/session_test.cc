@@ -3,12 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <functional>
 #include <string>
 
 #include "core/failure.h"
 #include "relay/outbox.h"
 #include "tests/support/database.h"
+#include "tests/support/failures.h"
 
 namespace millrace::test {
 namespace {
@@ -28,15 +28,6 @@ class SessionTest : public testing::Test {
                 .password = "",
                 .application_name = "millrace test",
                 .settings = pg::common_settings()};
-    }
-
-    static Failure failure_of(const std::function<void()>& call) {
-        try {
-            call();
-        } catch (const Failure& failure) {
-            return failure;
-        }
-        return fatal("none", "");
     }
 
     void end(const Session& session) {

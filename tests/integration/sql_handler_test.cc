@@ -8,6 +8,7 @@
 
 #include "core/failure.h"
 #include "projections/version_schema.h"
+#include "tests/support/failures.h"
 #include "tests/support/projections.h"
 
 namespace millrace {

@@ -1,27 +1,14 @@
 #pragma once
 
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "core/failure.h"
 #include "projections/projection_file.h"
 #include "schema/event.h"
 #include "tests/support/database.h"
 
 namespace millrace::test {
-
-// The Failure that `call` throws; a failure of kind kFatal, reason `nothing_thrown` if it throws
-// none.
-inline Failure failure_of(const std::function<void()>& call) {
-    try {
-        call();
-    } catch (const Failure& failure) {
-        return failure;
-    }
-    return fatal("nothing_thrown", "");
-}
 
 // A file of one table `t (id text PRIMARY KEY, n bigint)`, columns id and n, whose key is id, and
 // the apply statements given.

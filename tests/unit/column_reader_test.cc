@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/failures.h"
 #include "tests/support/projections.h"
 
 namespace millrace {

@@ -10,6 +10,7 @@
 
 #include "core/failure.h"
 #include "core/kafka/admin.h"
+#include "tests/support/failures.h"
 
 namespace millrace {
 namespace {
@@ -123,13 +124,10 @@ TEST(Message, OfUnreadableHeadersIsRefused) {
     task.headers = R"({"broken": "\ud800"})";
     MessageWriter writer = bare();
 
-    try {
-        writer.record(task, 0, 1);
-        FAIL() << "the headers were taken";
-    } catch (const Failure& failure) {
-        EXPECT_EQ(failure.kind(), FailureKind::kPoison);
-        EXPECT_EQ(failure.reason(), "task_refused");
-    }
+    const Failure failure = test::failure_of([&] { writer.record(task, 0, 1); });
+
+    EXPECT_EQ(failure.kind(), FailureKind::kPoison);
+    EXPECT_EQ(failure.reason(), "task_refused");
 }
 
 TEST(Message, EnvelopeHoldsAllThatTheTaskSays) {
