@@ -3,12 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <regex>
 #include <set>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "app/config_keys.h"
 
@@ -45,21 +47,26 @@ std::string code() {
 }
 
 // The first group of each match.
-Names found(const std::string& text, const std::string& pattern) {
+std::vector<std::string> all_found(const std::string& text, const std::string& pattern) {
     const std::regex regex(pattern);
-    Names names;
+    std::vector<std::string> names;
     for (std::sregex_iterator match(text.begin(), text.end(), regex), end; match != end; ++match) {
-        names.insert((*match)[1]);
+        names.push_back((*match)[1]);
     }
     return names;
 }
 
-// The first column of the table below a heading of the second level.
-Names table_of(const std::string& text, const std::string& heading) {
+Names found(const std::string& text, const std::string& pattern) {
+    const std::vector<std::string> names = all_found(text, pattern);
+    return {names.begin(), names.end()};
+}
+
+// The first column of the table below a heading of the second level, row after row.
+std::vector<std::string> table_of(const std::string& text, const std::string& heading) {
     const size_t begin = text.find("\n## " + heading + "\n");
     if (begin == std::string::npos) return {};
     const std::string section = text.substr(begin + 1, text.find("\n## ", begin + 1) - begin - 1);
-    return found(section, "(?:^|\\n)\\| `([^`]+)` \\|");
+    return all_found(section, "(?:^|\\n)\\| `([^`]+)` \\|");
 }
 
 Names metric_names(const std::string& text) {
@@ -78,13 +85,15 @@ Names failure_reasons(const std::string& text) {
     return names;
 }
 
-std::string differences(const Names& documented, const Names& in_code) {
+std::string differences(const std::vector<std::string>& rows, const Names& in_code) {
     std::string text;
+    const Names documented(rows.begin(), rows.end());
     for (const std::string& name : in_code) {
         if (!documented.contains(name)) text += "README lacks " + name + "\n";
     }
     for (const std::string& name : documented) {
         if (!in_code.contains(name)) text += "no code has " + name + "\n";
+        if (std::count(rows.begin(), rows.end(), name) > 1) text += "twice: " + name + "\n";
     }
     return text;
 }
@@ -107,16 +116,17 @@ TEST(Readme, ListsTheReasonsOfFailures) {
     const Names names = failure_reasons(code());
 
     EXPECT_THAT(names, IsSupersetOf({"topic_missing", "database_behind_ledger", "pg_unreachable"}));
-    const Names rows = table_of(read(kRoot / "README.md"), "When something is wrong");
-    EXPECT_EQ(differences(rows, names), "");
+    EXPECT_EQ(differences(table_of(read(kRoot / "README.md"), "When something is wrong"), names),
+              "");
 }
 
-TEST(Readme, FindsWhatIsMissingAndWhatIsTooMuch) {
-    const Names documented = table_of(
-        "\n## Metrics\n\n| `a` | x |\n| `b` | y |\n\n## Next\n| `c` | z |\n", "Metrics");
+TEST(Readme, FindsWhatIsMissingTooMuchOrThereTwice) {
+    const std::vector<std::string> rows = table_of(
+        "\n## Metrics\n\n| `a` | x |\n| `b` | y |\n| `a` | z |\n\n## Next\n| `c` | z |\n",
+        "Metrics");
 
-    EXPECT_THAT(documented, ElementsAre("a", "b"));
-    EXPECT_EQ(differences(documented, {"a", "d"}), "README lacks d\nno code has b\n");
+    EXPECT_THAT(rows, ElementsAre("a", "b", "a"));
+    EXPECT_EQ(differences(rows, {"a", "d"}), "README lacks d\ntwice: a\nno code has b\n");
 }
 
 TEST(Readme, FindsReasonsOverLineBreaks) {
