@@ -11,16 +11,18 @@ namespace {
 
 using namespace std::chrono_literals;
 
-bool applies(const Counted& counted, int64_t count, std::chrono::seconds limit = 60s) {
-    return eventually(limit, [&] { return counted.applied_count() >= count; });
-}
-
-bool halts(const Counted& counted) {
-    return eventually(30s, [&] { return counted.halted_reason().has_value(); });
-}
+const std::string kConflict = "RAISE 'not yet' USING ERRCODE = '40001';";
+const std::string kDie = "PERFORM pg_terminate_backend(pg_backend_pid());";
+// The rows of one key, which has one event in eight.
+const std::string kForK7 = "FOR EACH ROW WHEN (NEW.key = 'k7')";
 
 bool contains(const std::optional<std::string>& text, const std::string& part) {
     return text && text->find(part) != std::string::npos;
+}
+
+double retries(const RunningProjection& running, const std::string& sqlstate) {
+    return running.metric("millrace_projection_retries_total{projection=\"counted\",sqlstate=\"" +
+                          sqlstate + "\"}");
 }
 
 TEST(BatchRefused, AsADeadlocksVictimIsTriedAgain) {
@@ -50,26 +52,15 @@ TEST(BatchRefused, AsADeadlocksVictimIsTriedAgain) {
     }
 
     EXPECT_EQ(counted.fault(feed.sent_count()), "");
-    EXPECT_GE(running.metric("millrace_projection_retries_total{projection=\"counted\","
-                             "sqlstate=\"40P01\"}"),
-              3);
+    EXPECT_GE(retries(running, "40P01"), 3);
     EXPECT_GE(running.metric("millrace_failures_total{reason=\"pg_conflict\"}"), 3);
 }
 
 TEST(BatchRefused, AsOneEventByAConflictIsTriedForEver) {
     Counted counted(1);
     Feed feed(counted.topic);
-    counted.database.connect().run_script(R"(
-        CREATE SEQUENCE public.attempts;
-        CREATE FUNCTION public.conflict() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            IF nextval('public.attempts') <= 30 THEN
-                RAISE 'not yet' USING ERRCODE = '40001';
-            END IF;
-            RETURN NULL;
-        END $$;
-        CREATE TRIGGER conflict AFTER INSERT ON public.applied
-        FOR EACH STATEMENT EXECUTE FUNCTION public.conflict())");
+    counted.database.connect().execute("CREATE SEQUENCE public.attempts");
+    counted.at_insert("IF nextval('public.attempts') <= 30 THEN " + kConflict + " END IF;");
     ProjectionOptions options = counted.options();
     options.retry_backoff = 1ms;
     feed.send_counted(64, 2, 1);
@@ -78,23 +69,15 @@ TEST(BatchRefused, AsOneEventByAConflictIsTriedForEver) {
     ASSERT_TRUE(applies(counted, 64));
     EXPECT_EQ(counted.fault(64), "");
     // Five tries of 64, 32, 16, 8, 4 and 2, the thirtieth of which shrinks the batch to one.
-    EXPECT_EQ(running.metric("millrace_projection_retries_total{projection=\"counted\","
-                             "sqlstate=\"40001\"}"),
-              30);
+    EXPECT_EQ(retries(running, "40001"), 30);
     EXPECT_EQ(running.status().halted, "");
 }
 
 TEST(BatchRefused, ForTakingTooLongIsHalved) {
     Counted counted(1);
     Feed feed(counted.topic);
-    counted.database.connect().run_script(R"(
-        CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            IF (SELECT count(*) FROM new_rows) > 50 THEN PERFORM pg_sleep(60); END IF;
-            RETURN NULL;
-        END $$;
-        CREATE TRIGGER slow AFTER INSERT ON public.applied REFERENCING NEW TABLE AS new_rows
-        FOR EACH STATEMENT EXECUTE FUNCTION public.slow())");
+    counted.at_insert(
+        "IF (SELECT count(*) FROM new_rows) > 50 THEN PERFORM pg_sleep(60); END IF;");
     ProjectionOptions options = counted.options();
     options.statement_timeout = 200ms;
     feed.send_counted(300, 3, 1);
@@ -102,27 +85,19 @@ TEST(BatchRefused, ForTakingTooLongIsHalved) {
 
     ASSERT_TRUE(applies(counted, 300));
     EXPECT_EQ(counted.fault(300), "");
-    EXPECT_GE(running.metric("millrace_projection_retries_total{projection=\"counted\","
-                             "sqlstate=\"57014\"}"),
-              3);
+    EXPECT_GE(retries(running, "57014"), 3);
 }
 
 // Each statement below its time, all of them together above that of one call.
 TEST(BatchRefused, NotForStatementsThatTakeLongTogether) {
     Counted counted(1);
     Feed feed(counted.topic);
+    counted.at_insert("PERFORM pg_sleep(0.8);");
     counted.database.connect().run_script(R"(
-        CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            PERFORM pg_sleep(0.8);
-            RETURN NULL;
-        END $$;
-        CREATE TRIGGER slow AFTER INSERT ON public.applied
-        FOR EACH STATEMENT EXECUTE FUNCTION public.slow();
         CREATE TRIGGER slow AFTER INSERT ON public.totals
-        FOR EACH STATEMENT EXECUTE FUNCTION public.slow();
+        FOR EACH STATEMENT EXECUTE FUNCTION public.at_insert();
         CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON public.totals
-        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.slow())");
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.at_insert())");
     ProjectionOptions options = counted.options();
     options.statement_timeout = 1000ms;
     feed.send_counted(20, 1, 1);
@@ -136,16 +111,7 @@ TEST(BatchRefused, NotForStatementsThatTakeLongTogether) {
 TEST(BatchRefused, ByTheEndOfItsOwnBackendIsHalved) {
     Counted counted(1);
     Feed feed(counted.topic);
-    counted.database.connect().run_script(R"(
-        CREATE FUNCTION public.die() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            IF (SELECT count(*) FROM new_rows) > 50 THEN
-                PERFORM pg_terminate_backend(pg_backend_pid());
-            END IF;
-            RETURN NULL;
-        END $$;
-        CREATE TRIGGER die AFTER INSERT ON public.applied REFERENCING NEW TABLE AS new_rows
-        FOR EACH STATEMENT EXECUTE FUNCTION public.die())");
+    counted.at_insert("IF (SELECT count(*) FROM new_rows) > 50 THEN " + kDie + " END IF;");
     ProjectionOptions options = counted.options();
     options.retry_count = 2;
     feed.send_counted(300, 3, 1);
@@ -161,14 +127,7 @@ TEST(BatchRefused, ByTheEndOfItsOwnBackendIsHalved) {
 TEST(BatchRefused, AsOneEventThatEndsItsBackendIsShownAndTriedForEver) {
     Counted counted(1);
     Feed feed(counted.topic);
-    counted.database.connect().run_script(R"(
-        CREATE FUNCTION public.die() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            PERFORM pg_terminate_backend(pg_backend_pid());
-            RETURN NULL;
-        END $$;
-        CREATE TRIGGER die AFTER INSERT ON public.applied FOR EACH ROW WHEN (NEW.key = 'k7')
-        EXECUTE FUNCTION public.die())");
+    counted.at_insert(kDie, kForK7);
     ProjectionOptions options = counted.options();
     options.retry_count = 2;
     feed.send_counted(8, 8, 1);
@@ -181,7 +140,7 @@ TEST(BatchRefused, AsOneEventThatEndsItsBackendIsShownAndTriedForEver) {
     }));
     EXPECT_EQ(counted.applied_count(), 7);
     EXPECT_EQ(counted.halted_reason(), std::nullopt);
-    counted.database.connect().execute("DROP TRIGGER die ON public.applied");
+    counted.let_inserts_pass();
 
     ASSERT_TRUE(applies(counted, 8));
     EXPECT_EQ(counted.fault(8), "");
@@ -192,15 +151,9 @@ TEST(BatchRefused, AsOneEventThatEndsItsBackendIsShownAndTriedForEver) {
 void expect_other_partition_goes_on(const std::string& body) {
     Counted counted(2);
     Feed feed(counted.topic);
-    counted.database.connect().run_script(
-        "CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN " + body +
-        " RETURN NULL; END $$;"
-        "CREATE TRIGGER fail AFTER INSERT ON public.applied FOR EACH ROW WHEN (NEW.key = 'k7') "
-        "EXECUTE FUNCTION public.fail()");
+    counted.at_insert(body, kForK7);
     ProjectionOptions options = counted.options();
     options.retry_count = 2;
-    options.retry_backoff = 20ms;
-    options.thread_count = 1;
     feed.send_counted(8, 8, 2);
     RunningProjection running(counted, options);
     const auto applied = [&] {
@@ -213,18 +166,18 @@ void expect_other_partition_goes_on(const std::string& body) {
         EXPECT_TRUE(eventually(20s, [&] { return applied() == round; })) << "round " << round;
     }
     EXPECT_EQ(counted.halted_reason(), std::nullopt);
-    counted.database.connect().execute("DROP TRIGGER fail ON public.applied");
+    counted.let_inserts_pass();
 
     ASSERT_TRUE(applies(counted, 40));
     EXPECT_EQ(counted.fault(40), "");
 }
 
 TEST(BatchRefused, AsOneEventThatEndsItsBackendHoldsUpNoOtherPartition) {
-    expect_other_partition_goes_on("PERFORM pg_terminate_backend(pg_backend_pid());");
+    expect_other_partition_goes_on(kDie);
 }
 
 TEST(BatchRefused, AsOneEventByAConflictHoldsUpNoOtherPartition) {
-    expect_other_partition_goes_on("RAISE 'not yet' USING ERRCODE = '40001';");
+    expect_other_partition_goes_on(kConflict);
 }
 
 TEST(BatchRefused, AsOneEventByAMissingRightHoldsUpNoOtherPartition) {
@@ -314,19 +267,12 @@ TEST(BatchRefused, ForAConstraintHaltsTheFleetAndNamesIt) {
 TEST(BatchRefused, AfterASecondHaltsAndLivesOn) {
     Counted counted(1);
     Feed feed(counted.topic);
-    counted.database.connect().run_script(R"(
-        CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            PERFORM pg_sleep(1.2);
-            RAISE 'refused' USING ERRCODE = '23514';
-        END $$;
-        CREATE TRIGGER refuse AFTER INSERT ON public.applied
-        FOR EACH STATEMENT EXECUTE FUNCTION public.refuse())");
+    counted.at_insert("PERFORM pg_sleep(1.2); RAISE 'refused' USING ERRCODE = '23514';");
     feed.send_counted(20, 2, 1);
     RunningProjection running(counted);
 
     ASSERT_TRUE(halts(counted));
-    counted.database.connect().execute("DROP TRIGGER refuse ON public.applied");
+    counted.let_inserts_pass();
     counted.resume();
 
     ASSERT_TRUE(applies(counted, 20));

@@ -12,17 +12,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-bool applies(const Counted& counted, int64_t count, std::chrono::seconds limit = 60s) {
-    return eventually(limit, [&] { return counted.applied_count() >= count; });
-}
-
-bool halts(const Counted& counted, const std::string& reason) {
-    return eventually(30s, [&] {
-        const auto halted = counted.halted_reason();
-        return halted && halted->find(reason) != std::string::npos;
-    });
-}
-
 TEST(LogChange, ATopicThatIsMissingIsWaitedFor) {
     Counted counted(2, {}, /*creates_topic=*/false);
     RunningProjection running(counted);

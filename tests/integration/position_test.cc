@@ -18,14 +18,19 @@ namespace {
 
 using namespace std::chrono_literals;
 
-bool applies(const Counted& counted, int64_t count, std::chrono::seconds limit = 60s) {
-    return eventually(limit, [&] { return counted.applied_count() >= count; });
-}
-
 ProjectionOptions options_by(const Forwarder& postgres, const Counted& counted) {
     ProjectionOptions options = counted.options();
     options.session.url = counted.database.url_by(postgres.port());
     return options;
+}
+
+// Back to this offset, as an operator moves it: the epoch rises, the owner stays.
+void rewind(const Counted& counted, int64_t offset) {
+    const std::string from = std::to_string(offset);
+    counted.database.connect().run_script(
+        "BEGIN; UPDATE millrace.positions SET next_offset = " + from + ", epoch = epoch + 1; "
+        "DELETE FROM public.applied WHERE off >= " + from + "; DELETE FROM public.totals; "
+        "INSERT INTO public.totals SELECT key, count(*) FROM public.applied GROUP BY key; COMMIT");
 }
 
 // The sessions of the projection's loops.
@@ -133,11 +138,7 @@ TEST(Position, ThatAnOperatorMovedIsAdopted) {
     feed.send_counted(100, 10, 1);
     ASSERT_TRUE(applies(counted, 100));
 
-    // As a rewind does: the epoch rises, the owner stays.
-    counted.database.connect().run_script(
-        "BEGIN; UPDATE millrace.positions SET next_offset = 50, epoch = epoch + 1; "
-        "DELETE FROM public.applied WHERE off >= 50; DELETE FROM public.totals; "
-        "INSERT INTO public.totals SELECT key, count(*) FROM public.applied GROUP BY key; COMMIT");
+    rewind(counted, 50);
     feed.send_counted(10, 10, 1);
 
     ASSERT_TRUE(applies(counted, 110));
@@ -158,12 +159,7 @@ TEST(Position, ThatIsMovedBackManyTimesSkipsNothing) {
 
     for (int i = 0; i < 15; ++i) {
         ASSERT_TRUE(applies(counted, 1500));
-        counted.database.connect().run_script(
-            "BEGIN; SELECT FROM millrace.positions FOR UPDATE; "
-            "UPDATE millrace.positions SET next_offset = 500, epoch = epoch + 1; "
-            "DELETE FROM public.applied WHERE off >= 500; DELETE FROM public.totals; "
-            "INSERT INTO public.totals SELECT key, count(*) FROM public.applied GROUP BY key; "
-            "COMMIT");
+        rewind(counted, 500);
     }
 
     ASSERT_TRUE(applies(counted, feed.sent_count()));
@@ -256,14 +252,7 @@ TEST(Position, IsResolvedOnceWhoeverLooksWhen) {
 TEST(Position, OfABatchThatRunsLongIsLeftAloneByAStop) {
     Counted counted(1);
     Feed feed(counted.topic);
-    counted.database.connect().run_script(R"(
-        CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            PERFORM pg_sleep(600);
-            RETURN NULL;
-        END $$;
-        CREATE TRIGGER slow AFTER INSERT ON public.applied
-        FOR EACH STATEMENT EXECUTE FUNCTION public.slow())");
+    counted.at_insert("PERFORM pg_sleep(600);");
     ProjectionOptions options = counted.options();
     options.statement_timeout = 60s;
     feed.send_counted(20, 1, 1);
@@ -281,7 +270,7 @@ TEST(Position, OfABatchThatRunsLongIsLeftAloneByAStop) {
     // It was not waited for until PostgreSQL ended the statement.
     EXPECT_EQ(running.metric("millrace_projection_retries_total"), 0);
     EXPECT_EQ(counted.applied_count(), 0);
-    counted.database.connect().execute("DROP TRIGGER slow ON public.applied");
+    counted.let_inserts_pass();
     RunningProjection next(counted);
     ASSERT_TRUE(applies(counted, 20));
     EXPECT_EQ(counted.fault(20), "");
@@ -303,12 +292,7 @@ TEST(Position, ThatAStoppedWorkerLocksIsFreedByEndingItsSession) {
         ProjectionWorker(options, shared, std::move(handler), watch).run(std::stop_token());
     });
     Feed feed(counted.topic);
-    std::vector<FedMessage> large;
-    for (int i = 0; i < 20; ++i) {
-        large.push_back(feed.counted("k0", 0));
-        large.back().value->insert(1, "\"filler\": \"" + std::string(100'000, 'x') + "\", ");
-    }
-    feed.send(large);
+    feed.send_large(20);
     ASSERT_TRUE(stopped.wait_stopped(60s));
     ASSERT_EQ(counted.applied_count(), 0);
 

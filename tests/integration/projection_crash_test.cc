@@ -156,12 +156,7 @@ Send look_at_send(pg::Session& session) {
 
 // True if the worker now stands still in the middle of a batch of 2 MB.
 bool stops_in_a_batch(const Process& worker, Feed& feed, pg::Session& session) {
-    std::vector<FedMessage> large;
-    for (int i = 0; i < 20; ++i) {
-        large.push_back(feed.counted("k0", 0));
-        large.back().value->insert(1, "\"filler\": \"" + std::string(100'000, 'x') + "\", ");
-    }
-    feed.send(large);
+    feed.send_large(20);
     const auto limit = std::chrono::steady_clock::now() + 20s;
     while (look_at_send(session) == Send::kNone) {
         if (std::chrono::steady_clock::now() > limit) return false;

@@ -11,10 +11,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-bool applies(const Counted& counted, int64_t count, std::chrono::seconds limit = 60s) {
-    return eventually(limit, [&] { return counted.applied_count() >= count; });
-}
-
 TEST(ProjectionWorker, AppliesEachEventOnceInTheOrderOfItsKey) {
     Counted counted;
     Feed feed(counted.topic);

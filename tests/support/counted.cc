@@ -4,6 +4,7 @@
 #include <map>
 
 #include "tests/support/broker.h"
+#include "tests/support/eventually.h"
 #include "tests/support/installed.h"
 
 namespace millrace::test {
@@ -141,6 +142,18 @@ HaltSwitch Counted::halt_switch() const {
                 }};
 }
 
+void Counted::at_insert(const std::string& body, const std::string& scope) const {
+    database.connect().run_script(
+        "CREATE FUNCTION public.at_insert() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN " + body +
+        " RETURN NULL; END $$;"
+        "CREATE TRIGGER at_insert AFTER INSERT ON public.applied "
+        "REFERENCING NEW TABLE AS new_rows " + scope + " EXECUTE FUNCTION public.at_insert()");
+}
+
+void Counted::let_inserts_pass() const {
+    database.connect().execute("DROP TRIGGER at_insert ON public.applied");
+}
+
 void Counted::resume() {
     database.connect().execute(
         "UPDATE millrace.projections SET state = 'live', halted_reason = NULL, halted_at = NULL");
@@ -171,6 +184,17 @@ std::string Counted::fault(int64_t sent_count) const {
                  std::to_string(applied);
     }
     return fault;
+}
+
+bool applies(const Counted& counted, int64_t count, std::chrono::milliseconds limit) {
+    return eventually(limit, [&] { return counted.applied_count() >= count; });
+}
+
+bool halts(const Counted& counted, const std::string& words) {
+    return eventually(std::chrono::seconds(30), [&] {
+        const std::optional<std::string> reason = counted.halted_reason();
+        return reason && reason->find(words) != std::string::npos;
+    });
 }
 
 RunningProjection::RunningProjection(const Counted& counted, ProjectionOptions options,

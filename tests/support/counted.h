@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -53,6 +54,12 @@ class Counted {
 
     ProjectionOptions options() const;
     HaltSwitch halt_switch() const;
+    // Lets each insert into public.applied run this body of PL/pgSQL, which sees the rows as
+    // `new_rows`; `scope` is that of a trigger.
+    void at_insert(const std::string& body,
+                   const std::string& scope = "FOR EACH STATEMENT") const;
+    // Ends that.
+    void let_inserts_pass() const;
     // As `millrace projection resume` does.
     void resume();
     std::optional<std::string> halted_reason() const;
@@ -70,6 +77,12 @@ class Counted {
   private:
     std::string name_;
 };
+
+// Waits until so many events are applied.
+bool applies(const Counted& counted, int64_t count,
+             std::chrono::milliseconds limit = std::chrono::seconds(60));
+// Waits until it is halted for a reason in which these words stand.
+bool halts(const Counted& counted, const std::string& words = "");
 
 // A projection's loops in this process, on threads; stops when destroyed.
 class RunningProjection {

@@ -41,6 +41,15 @@ void Feed::send_aborted(const std::vector<FedMessage>& messages) {
     throw unknown("kafka_transaction", said);
 }
 
+void Feed::send_large(int count) {
+    std::vector<FedMessage> messages;
+    for (int i = 0; i < count; ++i) {
+        messages.push_back(counted("k0", 0));
+        messages.back().value->insert(1, "\"filler\": \"" + std::string(100'000, 'x') + "\", ");
+    }
+    send(messages);
+}
+
 FedMessage Feed::counted(const std::string& key, int32_t partition) {
     const int64_t n = ++last_of_key_[key];
     return {.partition = partition,

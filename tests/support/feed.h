@@ -32,6 +32,8 @@ class Feed {
     // Events of type Counted whose payload is {"n": ...}, n rising per key; each key has one
     // partition and each record a millrace-seq that follows.
     void send_counted(int count, int key_count, int partition_count);
+    // The same of key k0 in partition 0, with a `filler` of 100 kB each.
+    void send_large(int count);
     // A transaction whose records no reader sees, though they have offsets.
     void send_aborted(const std::vector<FedMessage>& messages);
     // Continues the partition's sequence further on than it stands: as if records were lost.
