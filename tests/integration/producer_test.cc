@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -18,26 +19,48 @@ using namespace std::chrono_literals;
 
 class ProducerTest : public testing::Test {
   protected:
-    ProducerTest() { create_topic(topic_, 1); }
+    ProducerTest() {
+        installation_.prefix = topic_;
+        create_topic(topic_, 1);
+    }
 
-    void publish(kafka::Producer& producer, const std::string& value) const {
+    // The next owner of the one transactional id that these tests have.
+    std::unique_ptr<kafka::Producer> start() {
+        auto producer =
+            std::make_unique<kafka::Producer>(kafka_options(), topic_ + ".id", reaper_);
+        producer->init(20s);
+        return producer;
+    }
+
+    // All that comes before the commit.
+    void leave_open(kafka::Producer& producer, const std::string& value) const {
         producer.begin();
         producer.produce({.topic = topic_, .partition = 0, .key = "k", .value = value});
         producer.flush();
+    }
+
+    void publish(kafka::Producer& producer, const std::string& value) const {
+        leave_open(producer, value);
         producer.commit();
     }
 
-    std::string id() const { return topic_ + ".id"; }
+    // Above what the topic takes from now on, however well it is compressed.
+    std::string too_large() const {
+        set_topic_config(topic_, "max.message.bytes", "1000");
+        std::string value;
+        for (int i = 0; i < 500; ++i) value += Uuid::random().text();
+        return value;
+    }
 
     kafka::Reaper reaper_;
     const std::string topic_ = fresh_name("producer");
+    Installation installation_;
 };
 
 TEST_F(ProducerTest, CommittedRecordIsSeen) {
-    kafka::Producer producer(kafka_options(), id(), reaper_);
-    producer.init(20s);
+    const auto producer = start();
 
-    publish(producer, "v");
+    publish(*producer, "v");
 
     const std::vector<SeenRecord> seen = read_topic(topic_);
     ASSERT_EQ(seen.size(), 1U);
@@ -46,13 +69,12 @@ TEST_F(ProducerTest, CommittedRecordIsSeen) {
 }
 
 TEST_F(ProducerTest, EmptyValueIsNoTombstoneAndAMissingOneIs) {
-    kafka::Producer producer(kafka_options(), id(), reaper_);
-    producer.init(20s);
-    producer.begin();
-    producer.produce({.topic = topic_, .partition = 0, .key = "", .value = ""});
-    producer.produce({.topic = topic_, .partition = 0, .key = "k", .value = std::nullopt});
-    producer.flush();
-    producer.commit();
+    const auto producer = start();
+    producer->begin();
+    producer->produce({.topic = topic_, .partition = 0, .key = "", .value = ""});
+    producer->produce({.topic = topic_, .partition = 0, .key = "k", .value = std::nullopt});
+    producer->flush();
+    producer->commit();
 
     const std::vector<SeenRecord> seen = read_topic(topic_);
 
@@ -64,68 +86,55 @@ TEST_F(ProducerTest, EmptyValueIsNoTombstoneAndAMissingOneIs) {
 
 // PROTOCOL 4.2: the new owner's init fences the old one and ends what it had open.
 TEST_F(ProducerTest, OldOneIsFencedByTheInitOfANewOne) {
-    kafka::Producer old(kafka_options(), id(), reaper_);
-    old.init(20s);
-    old.begin();
-    old.produce({.topic = topic_, .partition = 0, .key = "k", .value = "of the old one"});
-    old.flush();
-    kafka::Producer fresh(kafka_options(), id(), reaper_);
-    fresh.init(20s);
+    const auto old = start();
+    leave_open(*old, "of the old one");
+    const auto fresh = start();
 
-    const Failure failure = failure_of([&] { old.commit(); });
+    const Failure failure = failure_of([&] { old->commit(); });
 
     EXPECT_EQ(failure.kind(), FailureKind::kLost);
     EXPECT_EQ(failure.reason(), "kafka_fenced");
-    publish(fresh, "of the new one");
+    publish(*fresh, "of the new one");
     const std::vector<SeenRecord> seen = read_topic(topic_);
     ASSERT_EQ(seen.size(), 1U);
     EXPECT_EQ(seen[0].value, "of the new one");
 }
 
 TEST_F(ProducerTest, RecordThatTheTopicRefusesForItsSizeIsPoison) {
-    set_topic_config(topic_, "max.message.bytes", "1000");
-    kafka::Producer producer(kafka_options(), id(), reaper_);
-    producer.init(20s);
-    std::string large;
-    for (int i = 0; i < 500; ++i) large += Uuid::random().text();
+    const std::string large = too_large();
+    const auto producer = start();
 
-    const Failure failure = failure_of([&] { publish(producer, large); });
+    const Failure failure = failure_of([&] { publish(*producer, large); });
 
     EXPECT_EQ(failure.kind(), FailureKind::kPoison);
     EXPECT_EQ(failure.reason(), "task_too_large");
-    ASSERT_TRUE(producer.delivery_error());
-    EXPECT_EQ(producer.delivery_error()->topic, topic_);
+    ASSERT_TRUE(producer->delivery_error());
+    EXPECT_EQ(producer->delivery_error()->topic, topic_);
 }
 
 // PROTOCOL 3.7.
 TEST_F(ProducerTest, CleanTransactionsLeaveItUntainted) {
-    kafka::Producer producer(kafka_options(), id(), reaper_);
-    producer.init(20s);
+    const auto producer = start();
 
     for (int i = 0; i < 20; ++i) {
-        publish(producer, "v");
-        ASSERT_FALSE(producer.is_tainted()) << "after transaction " << i;
+        publish(*producer, "v");
+        ASSERT_FALSE(producer->is_tainted()) << "after transaction " << i;
     }
 }
 
 // PROTOCOL 3.7: an answer that carries an error is one of the requests that librdkafka repeats
 // unseen.
 TEST_F(ProducerTest, RefusedRecordTaintsIt) {
-    set_topic_config(topic_, "max.message.bytes", "1000");
-    kafka::Producer producer(kafka_options(), id(), reaper_);
-    producer.init(20s);
-    std::string large;
-    for (int i = 0; i < 500; ++i) large += Uuid::random().text();
-    failure_of([&] { publish(producer, large); });
+    const std::string large = too_large();
+    const auto producer = start();
+    failure_of([&] { publish(*producer, large); });
 
-    EXPECT_TRUE(producer.is_tainted());
+    EXPECT_TRUE(producer->is_tainted());
 }
 
 // PROTOCOL 3.5.
 TEST_F(ProducerTest, PairIsUsedInTurn) {
-    Installation installation;
-    installation.prefix = topic_;
-    ProducerPair pair(kafka_options(), installation, reaper_);
+    ProducerPair pair(kafka_options(), installation_, reaper_);
     pair.init(0, {topic_}, 20s);
     bool was_replaced = true;
 
@@ -144,21 +153,15 @@ TEST_F(ProducerTest, PairIsUsedInTurn) {
 
 // PROTOCOL 4.2: whichever of the two the predecessor was using.
 TEST_F(ProducerTest, PairFencesBothOfItsPredecessor) {
-    Installation installation;
-    installation.prefix = topic_;
-    ProducerPair old(kafka_options(), installation, reaper_);
+    ProducerPair old(kafka_options(), installation_, reaper_);
     old.init(0, {topic_}, 20s);
     bool was_replaced = false;
     kafka::Producer& a = old.next(was_replaced);
-    a.begin();
-    a.produce({.topic = topic_, .partition = 0, .key = "k", .value = "a"});
-    a.flush();
+    leave_open(a, "a");
     kafka::Producer& b = old.next(was_replaced);
-    b.begin();
-    b.produce({.topic = topic_, .partition = 0, .key = "k", .value = "b"});
-    b.flush();
+    leave_open(b, "b");
 
-    ProducerPair fresh(kafka_options(), installation, reaper_);
+    ProducerPair fresh(kafka_options(), installation_, reaper_);
     fresh.init(0, {topic_}, 20s);
 
     EXPECT_EQ(failure_of([&] { a.commit(); }).reason(), "kafka_fenced");

@@ -1,7 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -14,16 +13,6 @@
 
 namespace millrace::test {
 namespace {
-
-std::string reason_of(const std::function<void()>& call) {
-    try {
-        call();
-        return "none";
-    } catch (const Failure& failure) {
-        EXPECT_EQ(failure.exit_code(), kExitConfiguration);
-        return failure.reason();
-    }
-}
 
 // What a writer meets.
 class OutboxTable : public testing::Test {
@@ -148,21 +137,32 @@ TEST_F(AppRole, MayNotTouchTheRelaysTables) {
     }
 }
 
+void install_in(pg::Session& session) {
+    const DatabaseIdentity here = database_identity(session);
+    insert_installation(session, {.id = Uuid::random(),
+                                  .name = "test",
+                                  .prefix = "millrace.test",
+                                  .kafka_cluster_id = std::nullopt,
+                                  .system_identifier = here.system_identifier,
+                                  .database_oid = here.database_oid,
+                                  .lane_count = 12});
+}
+
+// The reason for which a start is refused; `none` if it is not.
+std::string refusal_in(pg::Session& session) {
+    try {
+        require_installation(session);
+        return "none";
+    } catch (const Failure& failure) {
+        EXPECT_EQ(failure.exit_code(), kExitConfiguration);
+        return failure.reason();
+    }
+}
+
 class Schema : public testing::Test {
   protected:
-    void install() {
-        const DatabaseIdentity here = database_identity(session_);
-        insert_installation(session_, {.id = Uuid::random(),
-                                       .name = "test",
-                                       .prefix = "millrace.test",
-                                       .kafka_cluster_id = std::nullopt,
-                                       .system_identifier = here.system_identifier,
-                                       .database_oid = here.database_oid,
-                                       .lane_count = 12});
-    }
-    std::string refusal() {
-        return reason_of([&] { require_installation(session_); });
-    }
+    void install() { install_in(session_); }
+    std::string refusal() { return refusal_in(session_); }
 
     Database database_;
     pg::Session session_ = database_.connect();
@@ -227,33 +227,28 @@ TEST(SchemaCopy, IsRefusedAsACopyOfItsOriginal) {
     const Database original;
     {
         pg::Session session = original.connect();
-        const DatabaseIdentity here = database_identity(session);
-        insert_installation(session, {.id = Uuid::random(),
-                                      .name = "test",
-                                      .prefix = "millrace.test",
-                                      .kafka_cluster_id = std::nullopt,
-                                      .system_identifier = here.system_identifier,
-                                      .database_oid = here.database_oid,
-                                      .lane_count = 12});
+        install_in(session);
     }
     const Database copy = Database::copy_of(original);
     pg::Session session = copy.connect();
 
-    EXPECT_EQ(reason_of([&] { require_installation(session); }), "database_copied");
+    EXPECT_EQ(refusal_in(session), "database_copied");
+}
+
+// How many migrations it applied.
+size_t migrate_once(const Database& database) {
+    pg::Session session = database.connect();
+    pg::Transaction transaction(session);
+    const size_t count = migrate(session, 12).size();
+    transaction.commit();
+    return count;
 }
 
 TEST(Migrator, AppliesEachMigrationOnce) {
     const Database database = Database::bare();
-    pg::Session session = database.connect();
-    const auto migrate_once = [&] {
-        pg::Transaction transaction(session);
-        const size_t count = migrate(session, 12).size();
-        transaction.commit();
-        return count;
-    };
 
-    EXPECT_EQ(migrate_once(), static_cast<size_t>(known_schema_version()));
-    EXPECT_EQ(migrate_once(), 0U);
+    EXPECT_EQ(migrate_once(database), static_cast<size_t>(known_schema_version()));
+    EXPECT_EQ(migrate_once(database), 0U);
 }
 
 TEST(Migrator, WaitsForAnotherOneAndFindsNothingLeftToDo) {
@@ -262,12 +257,7 @@ TEST(Migrator, WaitsForAnotherOneAndFindsNothingLeftToDo) {
     {
         std::vector<std::jthread> threads;
         for (size_t& count : counts) {
-            threads.emplace_back([&database, &count] {
-                pg::Session session = database.connect();
-                pg::Transaction transaction(session);
-                count = migrate(session, 12).size();
-                transaction.commit();
-            });
+            threads.emplace_back([&database, &count] { count = migrate_once(database); });
         }
     }
 
