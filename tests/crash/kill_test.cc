@@ -275,9 +275,7 @@ TEST_F(KillTest, NothingIsLostDoubledOrReordered) {
     const unsigned seed = std::random_device{}();
     std::cout << "seed " << seed << '\n';
     random_.seed(seed);
-    Writers writers({.url = installed_.database.url(),
-                     .topic = installed_.topic,
-                     .run = installed_.installation.name});
+    Writers writers(installed_);
     for (Target& target : targets_) restart(target);
 
     next_fault_ = Clock::now() + 2s;

@@ -22,13 +22,6 @@ class RelayPause : public testing::Test {
                         .log_name = "relay"});
     }
 
-    bool owns_lanes(int64_t lane_count) {
-        pg::Session session = installed_.database.connect();
-        return session
-                   .execute("SELECT count(*) FROM millrace.relay_lanes WHERE publisher IS NOT NULL")
-                   .integer(0, 0) == lane_count;
-    }
-
     void expect_clean_end(Process& one, Process& other) {
         EXPECT_TRUE(eventually(60s, [&] { return installed_.pending_count() == 0; }))
             << one.log() << other.log();
@@ -47,7 +40,8 @@ class RelayPause : public testing::Test {
 // PROTOCOL 2.3, 3.2: the epoch moved while it was stopped, so its next UPDATE raises MR002.
 TEST_F(RelayPause, BetweenBatchesIsFencedByPostgres) {
     Process paused = start();
-    ASSERT_TRUE(eventually(30s, [&] { return owns_lanes(12); })) << paused.log();
+    ASSERT_TRUE(eventually(30s, [&] { return installed_.owned_lane_count() == 12; }))
+        << paused.log();
     installed_.insert(500);
     ASSERT_TRUE(eventually(20s, [&] { return installed_.pending_count() == 0; })) << paused.log();
 
@@ -93,7 +87,8 @@ TEST_F(RelayPause, InsideAKafkaTransactionIsFencedByKafka) {
 // PROTOCOL 2.4: its backend waits in ClientWrite, where no time-out of PostgreSQL fires.
 TEST_F(RelayPause, WhileAClaimIsOnItsWayDoesNotHoldItsLanes) {
     Process paused = start();
-    ASSERT_TRUE(eventually(30s, [&] { return owns_lanes(12); })) << paused.log();
+    ASSERT_TRUE(eventually(30s, [&] { return installed_.owned_lane_count() == 12; }))
+        << paused.log();
     pg::Session session = installed_.database.connect();
     const auto is_stuck = [&] {
         return session

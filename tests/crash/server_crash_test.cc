@@ -101,11 +101,7 @@ class ServerCrash : public testing::TestWithParam<Outage> {
 TEST_P(ServerCrash, LosesDoublesAndReordersNothing) {
     const Process relay = run("relay", installed_.config());
     const Process worker = run("worker", key_totals_.config());
-    Writers writers({.url = installed_.database.url(),
-                     .topic = installed_.topic,
-                     .run = installed_.installation.name,
-                     .thread_count = 2,
-                     .tasks_per_second = 500});
+    Writers writers(installed_, {.thread_count = 2, .tasks_per_second = 500});
     ASSERT_TRUE(goes_on(writers));
 
     for (int i = 0; i < 2; ++i) {

@@ -15,13 +15,6 @@ using namespace std::chrono_literals;
 
 class Lanes : public testing::Test {
   protected:
-    // Lanes that no publisher owns.
-    int64_t free_count() {
-        return session_
-            .execute("SELECT count(*) FROM millrace.relay_lanes WHERE publisher IS NULL")
-            .integer(0, 0);
-    }
-
     // How many lanes each owner has, ascending.
     std::vector<int64_t> shares() {
         const pg::Result rows = session_.execute(R"(
@@ -48,11 +41,7 @@ TEST_F(Lanes, MoveUnderLoadWithoutLosingOrReorderingAnything) {
     const unsigned seed = std::random_device{}();
     std::cout << "seed " << seed << '\n';
     std::minstd_rand random(seed);
-    Writers writers({.url = installed_.database.url(),
-                     .topic = installed_.topic,
-                     .run = installed_.installation.name,
-                     .thread_count = 2,
-                     .tasks_per_second = 500});
+    Writers writers(installed_, {.thread_count = 2, .tasks_per_second = 500});
     std::deque<std::unique_ptr<RunningRelay>> relays;
     relays.push_back(std::make_unique<RunningRelay>(installed_));
 
@@ -63,7 +52,8 @@ TEST_F(Lanes, MoveUnderLoadWithoutLosingOrReorderingAnything) {
         } else {
             relays.pop_front();
         }
-        EXPECT_TRUE(eventually(5s, [&] { return free_count() == 0; })) << owners();
+        EXPECT_TRUE(eventually(5s, [&] { return installed_.owned_lane_count() == 12; }))
+            << owners();
         std::this_thread::sleep_for(500ms);  // Load on the new owners before the next change.
     }
     writers.stop();

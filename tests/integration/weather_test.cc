@@ -67,13 +67,6 @@ class Weather : public testing::Test {
         return found;
     }
 
-    int64_t lanes_of_live_publishers() {
-        return session_
-            .execute("SELECT count(*) FROM millrace.relay_lanes l JOIN millrace.relay_publishers p "
-                     "ON p.number = l.publisher WHERE p.running")
-            .integer(0, 0);
-    }
-
     Installed installed_{12, 4};
     pg::Session session_ = installed_.database.connect();
 };
@@ -103,7 +96,7 @@ TEST_F(Weather, TopicThatAppearsWithinAMomentHaltsNothing) {
     for (int n = 1; n <= 3; ++n) add(late, "early", n);
     installed_.insert(20, 10);
     RunningRelay relay(installed_);
-    ASSERT_TRUE(eventually(10s, [&] { return lanes_of_live_publishers() == 12; }));
+    ASSERT_TRUE(eventually(10s, [&] { return installed_.owned_lane_count() == 12; }));
     std::this_thread::sleep_for(1s);
 
     create_topic(late, 4);
@@ -209,11 +202,7 @@ TEST_F(Weather, KeylessTaskForACompactedTopicHaltsItsLaneAlone) {
 
 // PROTOCOL 2.6, 3.7: whatever was in flight is settled.
 TEST_F(Weather, SessionsThatAreEndedUnderLoadLoseDoubleAndReorderNothing) {
-    Writers writers({.url = installed_.database.url(),
-                     .topic = installed_.topic,
-                     .run = installed_.installation.name,
-                     .thread_count = 2,
-                     .tasks_per_second = 500});
+    Writers writers(installed_, {.thread_count = 2, .tasks_per_second = 500});
     RunningRelay relay(installed_);
     const auto published = [&] {
         return relay.metric("millrace_relay_tasks_published_total");
@@ -241,7 +230,7 @@ TEST_F(Weather, RelayThatStopsHandsOverLongBeforeItsLeaseEnds) {
     RelayOptions options = installed_.relay_options();
     options.lease = 1h;
     RunningRelay first(installed_, options);
-    ASSERT_TRUE(eventually(10s, [&] { return lanes_of_live_publishers() == 12; }));
+    ASSERT_TRUE(eventually(10s, [&] { return installed_.owned_lane_count() == 12; }));
     RunningRelay second(installed_, options);
     ASSERT_TRUE(
         eventually(10s, [&] { return second.metric("millrace_relay_lanes_owned") == 6; }));
@@ -283,7 +272,7 @@ TEST_F(Weather, KeeperThatLosesItsSessionInTheMiddleSettlesAgain) {
     dead.take_lanes(6);
     ASSERT_GT(dead.claim(), 0U);
     RunningRelay relay(installed_);
-    ASSERT_TRUE(eventually(10s, [&] { return lanes_of_live_publishers() == 6; }));
+    ASSERT_TRUE(eventually(10s, [&] { return installed_.owned_lane_count() == 6; }));
     OpenTransaction open(installed_.installation.ledger_topic(), 5);
     dead.roll_back();
     const std::string keepers =
@@ -301,7 +290,7 @@ TEST_F(Weather, KeeperThatLosesItsSessionInTheMiddleSettlesAgain) {
 // PROTOCOL 6.3: it was cleared, but neither counted nor logged.
 TEST_F(Weather, SequenceThatIsSetBackIsCounted) {
     RunningRelay relay(installed_);
-    ASSERT_TRUE(eventually(10s, [&] { return lanes_of_live_publishers() == 12; }));
+    ASSERT_TRUE(eventually(10s, [&] { return installed_.owned_lane_count() == 12; }));
     installed_.insert(100);
     ASSERT_TRUE(eventually(10s, [&] { return everything_is_published(); }));
 

@@ -82,9 +82,13 @@ void Installed::insert_padded(int count, int key_count, int padding) {
                                  .int4(padding));
 }
 
-int64_t Installed::pending_count() {
-    pg::Session session = database.connect();
-    return session.execute("SELECT count(*) FROM millrace.pending_tasks").integer(0, 0);
+int64_t Installed::pending_count() const {
+    return number("SELECT count(*) FROM millrace.pending_tasks");
+}
+
+int64_t Installed::owned_lane_count() const {
+    return number("SELECT count(*) FROM millrace.relay_lanes l JOIN millrace.relay_publishers p "
+                  "ON p.number = l.publisher WHERE p.running");
 }
 
 int64_t Installed::number(std::string_view sql) const {

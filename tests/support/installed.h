@@ -31,7 +31,9 @@ class Installed {
     void insert(int count, int key_count = 10);
     // The same with a payload of so many bytes each, over one key.
     void insert_large(int count, int byte_count);
-    int64_t pending_count();
+    int64_t pending_count() const;
+    // Lanes that a running publisher owns.
+    int64_t owned_lane_count() const;
     // The one value that a query over this database answers with.
     int64_t number(std::string_view sql) const;
     std::string text(std::string_view sql) const;

@@ -8,6 +8,8 @@ namespace millrace::test {
 
 namespace {
 
+constexpr unsigned kKeyCount = 200;
+
 constexpr std::string_view kSetUp = R"(
     CREATE TABLE IF NOT EXISTS public.aggregates (key text PRIMARY KEY, n bigint NOT NULL);
     CREATE TABLE IF NOT EXISTS public.truth (event_id uuid PRIMARY KEY, key text, n bigint))";
@@ -33,12 +35,16 @@ std::string in_quotes(const std::string& text) { return "'" + text + "'"; }
 
 }  // namespace
 
-Writers::Writers(Options options) : options_(std::move(options)) {
-    pg::Session session({.url = options_.url, .settings = pg::common_settings()});
+Writers::Writers(const Installed& installed, Load load)
+    : url_(installed.database.url()),
+      topic_(installed.topic),
+      run_(installed.installation.name),
+      load_(load) {
+    pg::Session session({.url = url_, .settings = pg::common_settings()});
     session.run_script(std::string(kSetUp));
     session.execute("INSERT INTO public.aggregates SELECT 'k' || i, 0 FROM generate_series(0, " +
-                    std::to_string(options_.key_count - 1) + ") i ON CONFLICT DO NOTHING");
-    for (int i = 0; i < options_.thread_count; ++i) {
+                    std::to_string(kKeyCount - 1) + ") i ON CONFLICT DO NOTHING");
+    for (int i = 0; i < load_.thread_count; ++i) {
         threads_.emplace_back([this, i](std::stop_token stop) { write(std::move(stop), i); });
     }
 }
@@ -51,9 +57,9 @@ void Writers::stop() {
 }
 
 Truth Writers::truth() const {
-    pg::Session session({.url = options_.url, .settings = pg::common_settings()});
+    pg::Session session({.url = url_, .settings = pg::common_settings()});
     const pg::Result rows = session.execute("SELECT event_id, key, n FROM public.truth");
-    Truth truth{.run = options_.run, .tasks = {}};
+    Truth truth{.run = run_, .tasks = {}};
     for (int i = 0; i < rows.row_count(); ++i) {
         truth.tasks.push_back({rows.uuid(i, 0).text(), rows.text(i, 1), rows.integer(i, 2)});
     }
@@ -63,14 +69,14 @@ Truth Writers::truth() const {
 void Writers::write(std::stop_token stop, int thread) {
     std::minstd_rand random(static_cast<unsigned>(thread) + 1);
     const std::chrono::duration<double> per_task(
-        static_cast<double>(options_.thread_count) / options_.tasks_per_second);
+        static_cast<double>(load_.thread_count) / load_.tasks_per_second);
     auto due = std::chrono::steady_clock::now();
     std::optional<pg::Session> session;
     while (!stop.stop_requested()) {
         try {
             if (!session) {
-                session.emplace(pg::SessionOptions{
-                    .url = options_.url, .settings = pg::common_settings()});
+                session.emplace(
+                    pg::SessionOptions{.url = url_, .settings = pg::common_settings()});
             }
             const int count = write_one(*session, random);
             committed_count_ += count;
@@ -87,7 +93,7 @@ int Writers::write_one(pg::Session& session, std::minstd_rand& random) {
     const int shape = static_cast<int>(random() % 7);
     const int count = random() % 2 == 0 ? 1 : 10;
     const std::string key =
-        "k" + std::to_string(random() % static_cast<unsigned>(options_.key_count));
+        "k" + std::to_string(random() % kKeyCount);
     pg::Transaction transaction(session);
     const pg::Result locked =
         session.execute("UPDATE public.aggregates SET n = n + $2 WHERE key = $1 RETURNING n - $2",
@@ -102,7 +108,7 @@ void Writers::insert(pg::Session& session, int shape, const std::string& key, in
                      int count) {
     const auto params = [&](int64_t from, int rows) {
         pg::Params all;
-        all.text(options_.topic).text(key).int8(from).int4(rows).text(options_.run);
+        all.text(topic_).text(key).int8(from).int4(rows).text(run_);
         return all;
     };
     const std::string insert_select =
@@ -118,8 +124,8 @@ void Writers::insert(pg::Session& session, int shape, const std::string& key, in
             for (int i = 1; i <= count; ++i) {
                 const std::string id = in_quotes(Uuid::random().text());
                 const std::string n = std::to_string(last + i);
-                values += (i > 1 ? ", (" : "(") + id + ", " + in_quotes(options_.topic) + ", " +
-                          in_quotes(key) + ", 'Counted', '{\"run\": \"" + options_.run +
+                values += (i > 1 ? ", (" : "(") + id + ", " + in_quotes(topic_) + ", " +
+                          in_quotes(key) + ", 'Counted', '{\"run\": \"" + run_ +
                           "\", \"n\": " + n + "}')";
                 known += (i > 1 ? ", (" : "(") + id + ", " + in_quotes(key) + ", " + n + ")";
             }
@@ -141,8 +147,8 @@ void Writers::insert(pg::Session& session, int shape, const std::string& key, in
             std::string known;
             for (int i = 1; i <= count; ++i) {
                 const std::string id = Uuid::random().text();
-                lines += id + "\\t" + options_.topic + "\\t" + key + "\\tCounted\\t{\"run\": \"" +
-                         options_.run + "\", \"n\": " + std::to_string(last + i) + "}\\n";
+                lines += id + "\\t" + topic_ + "\\t" + key + "\\tCounted\\t{\"run\": \"" +
+                         run_ + "\", \"n\": " + std::to_string(last + i) + "}\\n";
                 known += (i > 1 ? ", ('" : "('") + id + "', " + in_quotes(key) + ", " +
                          std::to_string(last + i) + ")";
             }

@@ -9,6 +9,7 @@
 
 #include "core/pg/session.h"
 #include "tests/support/checker.h"
+#include "tests/support/installed.h"
 
 namespace millrace::test {
 
@@ -18,16 +19,13 @@ namespace millrace::test {
 // into a table of truth in the same transaction. Threads of its own, which end with the object.
 class Writers {
   public:
-    struct Options {
-        std::string url;
-        std::string topic;
-        std::string run;
+    struct Load {
         int thread_count = 4;
-        int key_count = 200;
         int tasks_per_second = 1200;  // Over all threads.
     };
 
-    explicit Writers(Options options);
+    explicit Writers(const Installed& installed) : Writers(installed, Load()) {}
+    Writers(const Installed& installed, Load load);
     ~Writers();
 
     // Ends the threads. An outage of PostgreSQL is waited out by them meanwhile.
@@ -42,7 +40,10 @@ class Writers {
     int write_one(pg::Session& session, std::minstd_rand& random);
     void insert(pg::Session& session, int shape, const std::string& key, int64_t last, int count);
 
-    Options options_;
+    const std::string url_;
+    const std::string topic_;
+    const std::string run_;
+    const Load load_;
     std::atomic<int64_t> committed_count_{0};
     std::vector<std::jthread> threads_;
 };
