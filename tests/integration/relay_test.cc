@@ -76,7 +76,9 @@ TEST(Relay, PutsEachTaskIntoThePartitionOfItsKey) {
     RunningRelay relay(installed);
     ASSERT_TRUE(eventually(30s, [&] { return installed.pending_count() == 0; }));
 
-    for (const SeenRecord& record : read_topic(installed.topic)) {
+    const std::vector<SeenRecord> records = read_topic(installed.topic);
+    EXPECT_EQ(records.size(), 240U);
+    for (const SeenRecord& record : records) {
         const std::string by = record.key.value_or(record.headers.at("id"));
         EXPECT_EQ(record.partition, kafka::partition_of(by, 7)) << by;
     }

@@ -221,6 +221,7 @@ TEST_F(Weather, SessionsThatAreEndedUnderLoadLoseDoubleAndReorderNothing) {
     installed_.truth = writers.truth();
     const Verdict verdict = installed_.verdict();
     EXPECT_TRUE(verdict.is_clean()) << verdict.text();
+    EXPECT_GT(verdict.task_count, 500);
     // Not eleven for certain: a session may end twice before it is missed, the last one unmissed.
     EXPECT_GT(relay.metric("millrace_relay_takeovers_total"), 5);
 }

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "core/failure.h"
@@ -137,11 +138,13 @@ TEST(CommandLine, ConfigShowHidesSecretsAndNamesOrigins) {
     EXPECT_THAT(finished.output, Not(HasSubstr("s3cret")));
     const nlohmann::json shown = nlohmann::json::parse(finished.output);
     EXPECT_EQ(shown["sessions_max"], 5);
-    for (const nlohmann::json& key : shown["keys"]) {
-        if (key["key"] != "relay.publishers") continue;
-        EXPECT_EQ(key["value"], "2");
-        EXPECT_EQ(key["origin"], "MILLRACE_RELAY_PUBLISHERS");
-    }
+    const auto& keys = shown["keys"];
+    const auto publishers = std::find_if(keys.begin(), keys.end(), [](const auto& key) {
+        return key["key"] == "relay.publishers";
+    });
+    ASSERT_NE(publishers, keys.end());
+    EXPECT_EQ((*publishers)["value"], "2");
+    EXPECT_EQ((*publishers)["origin"], "MILLRACE_RELAY_PUBLISHERS");
 }
 
 TEST(CommandLine, ConfigIsFoundByItsVariable) {
