@@ -8,6 +8,7 @@
 #include "core/failure.h"
 #include "relay/outbox.h"
 #include "tests/support/database.h"
+#include "tests/support/eventually.h"
 #include "tests/support/failures.h"
 
 namespace millrace::test {
@@ -33,7 +34,12 @@ class SessionTest : public testing::Test {
     void end(const Session& session) {
         control_.execute("SELECT pg_terminate_backend($1)",
                          Params().int4(session.backend_pid()));
-        control_.execute("SELECT pg_sleep(0) FROM pg_stat_activity LIMIT 1");
+        ASSERT_TRUE(eventually(10s, [&] {
+            return control_
+                       .execute("SELECT FROM pg_stat_activity WHERE pid = $1",
+                                Params().int4(session.backend_pid()))
+                       .row_count() == 0;
+        }));
     }
 
     Database database_ = Database::bare();
