@@ -467,7 +467,9 @@ TEST(Settle, StoppedBeforeAnOperatorsResumeHaltsNobody) {
             END $$)");
     });
     ASSERT_TRUE(eventually(10s, [&] {
-        return installed.number("SELECT count(*) FROM pg_locks WHERE NOT granted") == 1;
+        return installed.number("SELECT count(*) FROM pg_locks WHERE NOT granted AND database = "
+                                "(SELECT oid FROM pg_database "
+                                "WHERE datname = current_database())") == 1;
     }));
     open.abort();
     settling.join();
