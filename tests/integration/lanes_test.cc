@@ -1,6 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
+#include <iostream>
+#include <map>
+#include <memory>
 #include <random>
 
 #include "tests/support/broker.h"
@@ -12,6 +16,22 @@ namespace millrace::test {
 namespace {
 
 using namespace std::chrono_literals;
+
+using Relays = std::deque<std::unique_ptr<RunningRelay>>;
+
+// Waits until each of them has published so many tasks more: there is load on all owners.
+bool publish_more(const Relays& relays, int task_count) {
+    std::map<const RunningRelay*, double> wanted;
+    const auto published = [](const RunningRelay& relay) {
+        return relay.metric("millrace_relay_tasks_published_total");
+    };
+    for (const auto& relay : relays) wanted[relay.get()] = published(*relay) + task_count;
+    return eventually(10s, [&] {
+        return std::all_of(relays.begin(), relays.end(), [&](const auto& relay) {
+            return published(*relay) >= wanted[relay.get()];
+        });
+    });
+}
 
 class Lanes : public testing::Test {
   protected:
@@ -42,7 +62,7 @@ TEST_F(Lanes, MoveUnderLoadWithoutLosingOrReorderingAnything) {
     std::cout << "seed " << seed << '\n';
     std::minstd_rand random(seed);
     Writers writers(installed_, {.thread_count = 2, .tasks_per_second = 500});
-    std::deque<std::unique_ptr<RunningRelay>> relays;
+    Relays relays;
     relays.push_back(std::make_unique<RunningRelay>(installed_));
 
     for (int change = 0; change < 12; ++change) {
@@ -54,7 +74,7 @@ TEST_F(Lanes, MoveUnderLoadWithoutLosingOrReorderingAnything) {
         }
         EXPECT_TRUE(eventually(5s, [&] { return installed_.owned_lane_count() == 12; }))
             << owners();
-        std::this_thread::sleep_for(500ms);  // Load on the new owners before the next change.
+        EXPECT_TRUE(publish_more(relays, 20)) << owners();
     }
     writers.stop();
     EXPECT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; }));
