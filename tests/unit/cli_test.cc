@@ -34,7 +34,7 @@ TEST(CommandLine, HelpShowsTheVerbsBySection) {
 
 TEST(CommandLine, EveryVerbHasHelpWithAnExample) {
     const std::vector<std::vector<std::string>> verbs{
-        {"bench"},
+        {"bench"},         {"demo"},
         {"run"},           {"migrate", "up"},   {"migrate", "status"}, {"validate"},
         {"config", "show"}, {"lanes", "list"},  {"lanes", "pause"},    {"lanes", "unpause"},
         {"lanes", "resume"}, {"ledger", "status"}, {"ledger", "resume"}, {"outbox", "status"},
