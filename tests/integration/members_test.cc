@@ -58,6 +58,12 @@ class MembersTest : public testing::Test {
         return number("SELECT count(*) FROM millrace.relay_members WHERE instance = '" +
                       instance.text() + "'");
     }
+    bool registers_anew(KeptLease& kept, const Uuid& before) {
+        return eventually(5s, [&] {
+            const auto now = kept.lease().instance();
+            return now && *now != before && row_count(*now) == 1;
+        });
+    }
 
     Database database_;
     pg::Session session_ = database_.connect();
@@ -86,10 +92,7 @@ TEST_F(MembersTest, WhoseLeaseExpiredRegistersUnderANewInstance) {
 
     session_.execute("UPDATE millrace.relay_members SET lease_until = '2000-01-01'");
 
-    EXPECT_TRUE(eventually(5s, [&] {
-        const auto now = kept.lease().instance();
-        return now && *now != before && row_count(*now) == 1;
-    }));
+    EXPECT_TRUE(registers_anew(kept, before));
 }
 
 // PROTOCOL 2.9.
@@ -99,10 +102,7 @@ TEST_F(MembersTest, WhoseRowVanishedRegistersUnderANewInstance) {
 
     session_.execute("DELETE FROM millrace.relay_members");
 
-    EXPECT_TRUE(eventually(5s, [&] {
-        const auto now = kept.lease().instance();
-        return now && *now != before && row_count(*now) == 1;
-    }));
+    EXPECT_TRUE(registers_anew(kept, before));
 }
 
 // PROTOCOL 2.9.
@@ -112,10 +112,7 @@ TEST_F(MembersTest, WhoseLeaseConnectionBrokeRegistersUnderANewInstance) {
 
     session_.execute("SELECT pg_terminate_backend(pid) FROM millrace.relay_members");
 
-    EXPECT_TRUE(eventually(5s, [&] {
-        const auto now = kept.lease().instance();
-        return now && *now != before && row_count(*now) == 1;
-    }));
+    EXPECT_TRUE(registers_anew(kept, before));
 }
 
 // PROTOCOL 2.2: a killed process's publishers are free long before its lease ends.
