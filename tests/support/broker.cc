@@ -89,6 +89,15 @@ int32_t partition_count(rd_kafka_t* client, const std::string& topic) {
     return kafka::Admin(client).partition_count(topic).value();
 }
 
+// Gives the broker an order and waits for its answer; what came of it is seen by looking.
+template <typename Order>
+void order(rd_kafka_t* client, Order give) {
+    rd_kafka_queue_t* queue = rd_kafka_queue_new(client);
+    give(queue);
+    rd_kafka_event_destroy(rd_kafka_queue_poll(queue, 10000));
+    rd_kafka_queue_destroy(queue);
+}
+
 // The broker answers a change before every part of it knows of it.
 template <typename Predicate>
 void await_broker(const std::string& what, Predicate predicate) {
@@ -125,14 +134,9 @@ void create_topic(const std::string& name, int count,
 
 void delete_topic(const std::string& name) {
     const Reader client = make_reader();
-    rd_kafka_DeleteTopic_t* topic = rd_kafka_DeleteTopic_new(name.c_str());
-    rd_kafka_queue_t* queue = rd_kafka_queue_new(client.get());
-    rd_kafka_DeleteTopics(client.get(), &topic, 1, nullptr, queue);
-    rd_kafka_event_destroy(rd_kafka_queue_poll(queue, 10000));
-    rd_kafka_queue_destroy(queue);
-    rd_kafka_DeleteTopic_destroy(topic);
-    await_broker("topic " + name + " gone",
-                 [&] { return !kafka::Admin(client.get()).partition_count(name); });
+    kafka::Admin admin(client.get());
+    admin.delete_topic(name);
+    await_broker("topic " + name + " gone", [&] { return !admin.partition_count(name); });
 }
 
 void set_topic_config(const std::string& topic, const std::string& name,
@@ -143,10 +147,9 @@ void set_topic_config(const std::string& topic, const std::string& name,
     rd_kafka_error_t* refused = rd_kafka_ConfigResource_add_incremental_config(
         resource, name.c_str(), RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET, value.c_str());
     if (refused != nullptr) throw std::runtime_error(rd_kafka_error_string(refused));
-    rd_kafka_queue_t* queue = rd_kafka_queue_new(client.get());
-    rd_kafka_IncrementalAlterConfigs(client.get(), &resource, 1, nullptr, queue);
-    rd_kafka_event_destroy(rd_kafka_queue_poll(queue, 10000));
-    rd_kafka_queue_destroy(queue);
+    order(client.get(), [&](rd_kafka_queue_t* queue) {
+        rd_kafka_IncrementalAlterConfigs(client.get(), &resource, 1, nullptr, queue);
+    });
     rd_kafka_ConfigResource_destroy(resource);
     await_broker(topic + " with " + name + "=" + value, [&] {
         return kafka::Admin(client.get()).topic_config(topic).at(name) == value;
@@ -158,10 +161,9 @@ void add_partitions(const std::string& topic, int count) {
     std::array<char, 256> error{};
     rd_kafka_NewPartitions_t* wanted = rd_kafka_NewPartitions_new(
         topic.c_str(), static_cast<size_t>(count), error.data(), error.size());
-    rd_kafka_queue_t* queue = rd_kafka_queue_new(client.get());
-    rd_kafka_CreatePartitions(client.get(), &wanted, 1, nullptr, queue);
-    rd_kafka_event_destroy(rd_kafka_queue_poll(queue, 10000));
-    rd_kafka_queue_destroy(queue);
+    order(client.get(), [&](rd_kafka_queue_t* queue) {
+        rd_kafka_CreatePartitions(client.get(), &wanted, 1, nullptr, queue);
+    });
     rd_kafka_NewPartitions_destroy(wanted);
     await_broker(topic + " with more partitions",
                  [&] { return partition_count(client.get(), topic) == count; });
@@ -173,10 +175,9 @@ void delete_records(const std::string& topic, int32_t partition, int64_t offset)
                             &rd_kafka_topic_partition_list_destroy);
     rd_kafka_topic_partition_list_add(before.get(), topic.c_str(), partition)->offset = offset;
     rd_kafka_DeleteRecords_t* wanted = rd_kafka_DeleteRecords_new(before.get());
-    rd_kafka_queue_t* queue = rd_kafka_queue_new(client.get());
-    rd_kafka_DeleteRecords(client.get(), &wanted, 1, nullptr, queue);
-    rd_kafka_event_destroy(rd_kafka_queue_poll(queue, 10000));
-    rd_kafka_queue_destroy(queue);
+    order(client.get(), [&](rd_kafka_queue_t* queue) {
+        rd_kafka_DeleteRecords(client.get(), &wanted, 1, nullptr, queue);
+    });
     rd_kafka_DeleteRecords_destroy(wanted);
 }
 
