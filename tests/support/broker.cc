@@ -169,6 +169,20 @@ void add_partitions(const std::string& topic, int count) {
                  [&] { return partition_count(client.get(), topic) == count; });
 }
 
+std::set<std::string> topic_names() {
+    const Reader client = make_reader();
+    const rd_kafka_metadata_t* metadata = nullptr;
+    const rd_kafka_resp_err_t code =
+        rd_kafka_metadata(client.get(), /*all_topics=*/1, nullptr, &metadata, 10000);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        throw std::runtime_error(std::string("topics: ") + rd_kafka_err2str(code));
+    }
+    std::set<std::string> names;
+    for (int i = 0; i < metadata->topic_cnt; ++i) names.insert(metadata->topics[i].topic);
+    rd_kafka_metadata_destroy(metadata);
+    return names;
+}
+
 void delete_records(const std::string& topic, int32_t partition, int64_t offset) {
     const Reader client = make_reader();
     const Partitions before(rd_kafka_topic_partition_list_new(1),

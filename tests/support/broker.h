@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,9 @@ void set_topic_config(const std::string& topic, const std::string& name, const s
 void add_partitions(const std::string& topic, int partition_count);
 // As retention does: the partition begins at `offset` afterwards.
 void delete_records(const std::string& topic, int32_t partition, int64_t offset);
+
+// All that there are.
+std::set<std::string> topic_names();
 
 // A record as a read_committed reader sees it.
 struct SeenRecord {
