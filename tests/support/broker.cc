@@ -169,6 +169,14 @@ void add_partitions(const std::string& topic, int count) {
                  [&] { return partition_count(client.get(), topic) == count; });
 }
 
+void abort_transaction(kafka::Producer& producer) {
+    rd_kafka_error_t* error = rd_kafka_abort_transaction(producer.raw(), 20000);
+    if (error == nullptr) return;
+    const std::string said = rd_kafka_error_string(error);
+    rd_kafka_error_destroy(error);
+    throw std::runtime_error("abort_transaction: " + said);
+}
+
 std::set<std::string> topic_names() {
     const Reader client = make_reader();
     const rd_kafka_metadata_t* metadata = nullptr;

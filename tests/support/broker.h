@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/kafka/client.h"
+#include "core/kafka/producer.h"
 
 namespace millrace::test {
 
@@ -25,6 +26,9 @@ void set_topic_config(const std::string& topic, const std::string& name, const s
 void add_partitions(const std::string& topic, int partition_count);
 // As retention does: the partition begins at `offset` afterwards.
 void delete_records(const std::string& topic, int32_t partition, int64_t offset);
+
+// Ends the producer's open transaction; throws std::runtime_error if the broker refuses.
+void abort_transaction(kafka::Producer& producer);
 
 // All that there are.
 std::set<std::string> topic_names();

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <stdexcept>
 
 #include "core/kafka/admin.h"
 #include "relay/counters.h"
@@ -126,12 +125,6 @@ OpenTransaction::OpenTransaction(const std::string& topic, int32_t partition)
     producer_.flush();
 }
 
-void OpenTransaction::abort() {
-    rd_kafka_error_t* error = rd_kafka_abort_transaction(producer_.raw(), 20000);
-    if (error == nullptr) return;
-    const std::string said = rd_kafka_error_string(error);
-    rd_kafka_error_destroy(error);
-    throw std::runtime_error("abort_transaction: " + said);
-}
+void OpenTransaction::abort() { abort_transaction(producer_); }
 
 }  // namespace millrace::test

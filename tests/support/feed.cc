@@ -34,11 +34,7 @@ void Feed::send_aborted(const std::vector<FedMessage>& messages) {
     producer_->begin();
     produce(messages);
     producer_->flush();
-    rd_kafka_error_t* error = rd_kafka_abort_transaction(producer_->raw(), 10000);
-    if (error == nullptr) return;
-    const std::string said = rd_kafka_error_string(error);
-    rd_kafka_error_destroy(error);
-    throw unknown("kafka_transaction", said);
+    abort_transaction(*producer_);
 }
 
 void Feed::send_large(int count) {
