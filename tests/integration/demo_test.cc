@@ -8,6 +8,7 @@
 #include "projections/catalog.h"
 #include "tests/support/broker.h"
 #include "tests/support/database.h"
+#include "tests/support/folder.h"
 #include "tests/support/process.h"
 #include "tests/support/projections.h"
 
@@ -93,9 +94,13 @@ TEST_F(DemoProof, NamesTheCustomerWhoseSumIsOff) {
     EXPECT_THAT(proof.differences, ElementsAre(HasSubstr("customer c-1: 2 orders, 1200 cents")));
 }
 
-std::map<std::string, std::string> servers() {
-    return {{"MILLRACE_POSTGRES_URL", std::getenv("MILLRACE_TEST_PG")},
-            {"MILLRACE_KAFKA_BROKERS", brokers()}};
+// A demo that is refused keeps its folder, for the logs that it might have.
+Finished run_demo() {
+    const Folder temporary;
+    return run_program({"demo", "--duration", "5s"},
+                       {{"MILLRACE_POSTGRES_URL", std::getenv("MILLRACE_TEST_PG")},
+                        {"MILLRACE_KAFKA_BROKERS", brokers()},
+                        {"TMPDIR", temporary.path().string()}});
 }
 
 int64_t demo_database_count() {
@@ -107,7 +112,7 @@ int64_t demo_database_count() {
 
 // In one test: two demos at a time would meet in the topic.
 TEST(Demo, ProvesItsEventsAndLeavesNothingBehind) {
-    const Finished finished = run_program({"demo", "--duration", "5s"}, servers());
+    const Finished finished = run_demo();
 
     EXPECT_EQ(finished.exit_code, 0) << finished.output;
     EXPECT_THAT(finished.output, HasSubstr("Proved: "));
@@ -115,7 +120,7 @@ TEST(Demo, ProvesItsEventsAndLeavesNothingBehind) {
     EXPECT_EQ(demo_database_count(), 0);
 
     create_topic("shop.orders", 1);
-    const Finished refused = run_program({"demo", "--duration", "5s"}, servers());
+    const Finished refused = run_demo();
 
     EXPECT_EQ(refused.exit_code, 78) << refused.output;
     EXPECT_THAT(refused.output, HasSubstr("scratch_topic_exists"));
