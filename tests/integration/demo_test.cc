@@ -122,6 +122,7 @@ TEST(Demo, ProvesItsEventsAndLeavesNothingBehind) {
     create_topic("shop.orders", 1);
     const Finished refused = run_demo();
 
+    delete_topic("shop.orders");
     EXPECT_EQ(refused.exit_code, 78) << refused.output;
     EXPECT_THAT(refused.output, HasSubstr("scratch_topic_exists"));
 }
