@@ -30,8 +30,7 @@ class Admin : public testing::Test {
                 std::vector<std::string> arguments = {"run"}) const {
         arguments.insert(arguments.end(),
                          {"--config", write_file("millrace.yaml", installed_.config())});
-        return Process(
-            {.arguments = std::move(arguments), .environment = std::move(environment)});
+        return Process({.arguments = std::move(arguments), .environment = std::move(environment)});
     }
 
     // PostgreSQL by this way.
@@ -148,8 +147,8 @@ TEST_F(Admin, ABusyPortEndsWith78AndNamesTheKey) {
 }
 
 TEST_F(Admin, ARoleThatIsRefusedEndsWith78AtStart) {
-    Process process = run(
-        {{"MILLRACE_POSTGRES_URL", installed_.database.url() + " user=nobody_such"}});
+    Process process =
+        run({{"MILLRACE_POSTGRES_URL", installed_.database.url() + " user=nobody_such"}});
 
     EXPECT_EQ(process.wait(10s), kExitConfiguration);
     EXPECT_TRUE(process.has_logged("pg_refused")) << process.log();

@@ -76,8 +76,7 @@ TEST(BatchRefused, AsOneEventByAConflictIsTriedForEver) {
 TEST(BatchRefused, ForTakingTooLongIsHalved) {
     Counted counted(1);
     Feed feed(counted.topic);
-    counted.at_insert(
-        "IF (SELECT count(*) FROM new_rows) > 50 THEN PERFORM pg_sleep(60); END IF;");
+    counted.at_insert("IF (SELECT count(*) FROM new_rows) > 50 THEN PERFORM pg_sleep(60); END IF;");
     ProjectionOptions options = counted.options();
     options.statement_timeout = 200ms;
     feed.send_counted(300, 3, 1);

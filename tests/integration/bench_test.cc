@@ -32,19 +32,19 @@ class Bench : public testing::Test {
     Process start(std::vector<std::string> arguments) const {
         arguments.insert(arguments.begin(), "bench");
         arguments.insert(arguments.end(), {"--output", "json"});
-        return Process({.arguments = std::move(arguments),
-                        .environment = {{"MILLRACE_POSTGRES_URL",
-                                         database_.url() + " user=" + role_},
-                                        {"MILLRACE_KAFKA_BROKERS", brokers()},
-                                        {"TMPDIR", temporary_.path().string()}},
-                        .log_name = "bench"});
+        return Process(
+            {.arguments = std::move(arguments),
+             .environment = {{"MILLRACE_POSTGRES_URL", database_.url() + " user=" + role_},
+                             {"MILLRACE_KAFKA_BROKERS", brokers()},
+                             {"TMPDIR", temporary_.path().string()}},
+             .log_name = "bench"});
     }
 
     // Its databases of this moment; it has one for each measurement, and one to warm up.
     std::set<std::string> databases() {
-        const pg::Result rows = session_.execute(
-            "SELECT datname FROM pg_database WHERE pg_get_userbyid(datdba) = $1",
-            pg::Params().text(role_));
+        const pg::Result rows =
+            session_.execute("SELECT datname FROM pg_database WHERE pg_get_userbyid(datdba) = $1",
+                             pg::Params().text(role_));
         std::set<std::string> names;
         for (int i = 0; i < rows.row_count(); ++i) names.insert(rows.text(i, 0));
         seen_databases_.insert(names.begin(), names.end());
@@ -53,9 +53,10 @@ class Bench : public testing::Test {
 
     bool has_worker() {
         return session_
-                   .execute("SELECT FROM pg_stat_activity WHERE usename = $1 "
-                            "AND application_name = 'millrace lease'",
-                            pg::Params().text(role_))
+                   .execute(
+                       "SELECT FROM pg_stat_activity WHERE usename = $1 "
+                       "AND application_name = 'millrace lease'",
+                       pg::Params().text(role_))
                    .row_count() > 0;
     }
 
@@ -110,11 +111,11 @@ TEST_F(Bench, PrintsItsFiguresAndLeavesNothing) {
     const nlohmann::json rows = rows_in(bench.log());
     ASSERT_EQ(rows.size(), 2U) << rows;
     EXPECT_EQ(rows[0]["measure"], "drain of 20,000 tasks");
-    expect_positive(rows[0], {"tasks/s", "seconds", "worker us/task", "transactions/s",
-                              "worker MiB"});
+    expect_positive(rows[0],
+                    {"tasks/s", "seconds", "worker us/task", "transactions/s", "worker MiB"});
     EXPECT_EQ(rows[1]["measure"], "commit to visible, 1,000/s");
-    expect_positive(rows[1], {"p50 ms", "p99 ms", "max ms", "tasks/s", "transactions/s",
-                              "worker us/task"});
+    expect_positive(rows[1],
+                    {"p50 ms", "p99 ms", "max ms", "tasks/s", "transactions/s", "worker us/task"});
     EXPECT_LE(rows[1]["p50 ms"], rows[1]["p99 ms"]);
     EXPECT_LE(rows[1]["p99 ms"], rows[1]["max ms"]);
 }

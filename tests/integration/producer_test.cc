@@ -26,8 +26,7 @@ class ProducerTest : public testing::Test {
 
     // The next owner of the one transactional id that these tests have.
     std::unique_ptr<kafka::Producer> start() {
-        auto producer =
-            std::make_unique<kafka::Producer>(kafka_options(), topic_ + ".id", reaper_);
+        auto producer = std::make_unique<kafka::Producer>(kafka_options(), topic_ + ".id", reaper_);
         producer->init(20s);
         return producer;
     }

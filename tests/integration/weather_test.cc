@@ -97,8 +97,8 @@ TEST_F(Weather, TopicThatAppearsWithinAMomentHaltsNothing) {
     installed_.insert(20, 10);
     RunningRelay relay(installed_);
     // All lanes are taken at once, so its first claim holds a task of the topic and is rolled back.
-    ASSERT_TRUE(eventually(
-        10s, [&] { return relay.metric("millrace_relay_claim_seconds_count") == 1; }));
+    ASSERT_TRUE(
+        eventually(10s, [&] { return relay.metric("millrace_relay_claim_seconds_count") == 1; }));
     EXPECT_EQ(installed_.pending_count(), 23);
 
     create_topic(late, 4);

@@ -56,8 +56,7 @@ class Counted {
     HaltSwitch halt_switch() const;
     // Lets each insert into public.applied run this body of PL/pgSQL, which sees the rows as
     // `new_rows`; `scope` is that of a trigger.
-    void at_insert(const std::string& body,
-                   const std::string& scope = "FOR EACH STATEMENT") const;
+    void at_insert(const std::string& body, const std::string& scope = "FOR EACH STATEMENT") const;
     // Ends that.
     void let_inserts_pass() const;
     // As `millrace projection resume` does.

@@ -87,8 +87,9 @@ int64_t Installed::pending_count() const {
 }
 
 int64_t Installed::owned_lane_count() const {
-    return number("SELECT count(*) FROM millrace.relay_lanes l JOIN millrace.relay_publishers p "
-                  "ON p.number = l.publisher WHERE p.running");
+    return number(
+        "SELECT count(*) FROM millrace.relay_lanes l JOIN millrace.relay_publishers p "
+        "ON p.number = l.publisher WHERE p.running");
 }
 
 int64_t Installed::number(std::string_view sql) const {

@@ -44,8 +44,7 @@ constexpr std::string_view kMissingCount = R"(
 
 }  // namespace
 
-KeyTotals::KeyTotals(const Installed& installed)
-    : installed_(installed) {
+KeyTotals::KeyTotals(const Installed& installed) : installed_(installed) {
     std::string text(kProjection);
     const std::string place = "%TOPIC%";
     text.replace(text.find(place), place.size(), installed.topic);

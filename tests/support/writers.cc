@@ -68,15 +68,14 @@ Truth Writers::truth() const {
 
 void Writers::write(std::stop_token stop, int thread) {
     std::minstd_rand random(static_cast<unsigned>(thread) + 1);
-    const std::chrono::duration<double> per_task(
-        static_cast<double>(load_.thread_count) / load_.tasks_per_second);
+    const std::chrono::duration<double> per_task(static_cast<double>(load_.thread_count) /
+                                                 load_.tasks_per_second);
     auto due = std::chrono::steady_clock::now();
     std::optional<pg::Session> session;
     while (!stop.stop_requested()) {
         try {
             if (!session) {
-                session.emplace(
-                    pg::SessionOptions{.url = url_, .settings = pg::common_settings()});
+                session.emplace(pg::SessionOptions{.url = url_, .settings = pg::common_settings()});
             }
             const int count = write_one(*session, random);
             committed_count_ += count;
@@ -92,8 +91,7 @@ void Writers::write(std::stop_token stop, int thread) {
 int Writers::write_one(pg::Session& session, std::minstd_rand& random) {
     const int shape = static_cast<int>(random() % 7);
     const int count = random() % 2 == 0 ? 1 : 10;
-    const std::string key =
-        "k" + std::to_string(random() % kKeyCount);
+    const std::string key = "k" + std::to_string(random() % kKeyCount);
     pg::Transaction transaction(session);
     const pg::Result locked =
         session.execute("UPDATE public.aggregates SET n = n + $2 WHERE key = $1 RETURNING n - $2",
@@ -125,8 +123,8 @@ void Writers::insert(pg::Session& session, int shape, const std::string& key, in
                 const std::string id = in_quotes(Uuid::random().text());
                 const std::string n = std::to_string(last + i);
                 values += (i > 1 ? ", (" : "(") + id + ", " + in_quotes(topic_) + ", " +
-                          in_quotes(key) + ", 'Counted', '{\"run\": \"" + run_ +
-                          "\", \"n\": " + n + "}')";
+                          in_quotes(key) + ", 'Counted', '{\"run\": \"" + run_ + "\", \"n\": " + n +
+                          "}')";
                 known += (i > 1 ? ", (" : "(") + id + ", " + in_quotes(key) + ", " + n + ")";
             }
             session.execute("INSERT INTO millrace.pending_tasks " + std::string(kColumns) +
@@ -147,8 +145,8 @@ void Writers::insert(pg::Session& session, int shape, const std::string& key, in
             std::string known;
             for (int i = 1; i <= count; ++i) {
                 const std::string id = Uuid::random().text();
-                lines += id + "\\t" + topic_ + "\\t" + key + "\\tCounted\\t{\"run\": \"" +
-                         run_ + "\", \"n\": " + std::to_string(last + i) + "}\\n";
+                lines += id + "\\t" + topic_ + "\\t" + key + "\\tCounted\\t{\"run\": \"" + run_ +
+                         "\", \"n\": " + std::to_string(last + i) + "}\\n";
                 known += (i > 1 ? ", ('" : "('") + id + "', " + in_quotes(key) + ", " +
                          std::to_string(last + i) + ")";
             }
