@@ -36,7 +36,8 @@ TaskWriters::Options writer_options(const Workspace& workspace, const LatencyOpt
             .topic = workspace.topic(),
             .tasks_per_second = options.tasks_per_second,
             .tasks_per_transaction = options.tasks_per_transaction,
-            .duration = options.duration};
+            .duration = options.duration,
+            .insert = options.insert};
 }
 
 // The numbers of a measurement's tasks: those of the warm-up come first.
@@ -216,6 +217,7 @@ LatencyResult measure_latency(const BenchGround& ground, const LatencyOptions& o
     Workspace workspace(ground.config,
                         {.projections = options.projections, .program = ground.program});
     MeasuredWorker worker(workspace.start_worker("relay", options.values));
+    worker.await_start();
     LatencyResult result = measure_latency(ground, workspace, worker, options);
     worker.stop();
     return result;
@@ -230,7 +232,6 @@ LatencyResult measure_latency(const BenchGround& ground, Workspace& workspace,
             sightings.note(bench_number({static_cast<const char*>(record.payload), record.len}),
                            at);
         });
-    worker.await_start();
     pg::Session session(workspace.session_options());
     const CpuWatch cpu(ground, session);
     if (options.before) options.before(worker, cpu);

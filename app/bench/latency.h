@@ -19,6 +19,7 @@ struct LatencyOptions {
     Workspace::Values values{};  // Of the worker.
     std::vector<std::string> projections{};
     int64_t first_number = 0;  // Of its tasks; all others in the topic are others'.
+    std::string insert{};      // Of the writers; see TaskWriters.
     // Called once the worker serves, before anything is written.
     std::function<void(MeasuredWorker&, const CpuWatch&)> before{};
 };
@@ -37,8 +38,8 @@ struct LatencyResult {
 // From a writer's COMMIT having returned to the record in a read_committed reader's hands, in one
 // process and by one clock.
 LatencyResult measure_latency(const BenchGround& ground, const LatencyOptions& options);
-// The same in a workspace that is there already, with the worker that serves it. What is in the
-// topic is read first.
+// The same in a workspace that is there already, with the worker that serves it, or begins to. What
+// is in the topic is read first.
 LatencyResult measure_latency(const BenchGround& ground, Workspace& workspace,
                               MeasuredWorker& worker, const LatencyOptions& options);
 BenchRow row_of(const std::string& measure, const LatencyResult& result);

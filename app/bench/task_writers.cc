@@ -7,10 +7,12 @@ namespace millrace {
 
 namespace {
 
-constexpr std::string_view kInsert = R"(
-    INSERT INTO millrace.pending_tasks (topic, key, task_type, payload)
-    SELECT $1, t.key, $2, t.payload
-    FROM unnest($3::text[], $4::json[]) AS t(key, payload))";
+std::string insert_of(const TaskWriters::Options& options) {
+    if (!options.insert.empty()) return options.insert;
+    return "INSERT INTO millrace.pending_tasks (topic, key, task_type, payload) SELECT '" +
+           options.topic + "', t.key, '" + std::string(kBenchTaskType) +
+           "', t.payload FROM unnest($1::text[], $2::json[]) AS t(key, payload)";
+}
 
 int64_t count_of(const TaskWriters::Options& options) {
     const double seconds = std::chrono::duration<double>(options.duration).count();
@@ -65,7 +67,7 @@ std::optional<TaskWriters::Clock::time_point> TaskWriters::committed_at(int64_t 
 
 void TaskWriters::write(const std::stop_token& stop) {
     pg::Session session(options_.session);
-    session.prepare("insert", kInsert);
+    session.prepare("insert", insert_of(options_));
     const int per_transaction = options_.tasks_per_transaction;
     const std::chrono::duration<double> slot_length(per_transaction / options_.tasks_per_second);
     for (;;) {
@@ -98,9 +100,7 @@ void TaskWriters::insert(pg::Session& session, int64_t first) const {
         payloads.add_bytes(bench_payload(n, options_.key_count));
     }
     // Alone outside of a transaction: its answer comes after its COMMIT.
-    session.execute_prepared(
-        "insert",
-        pg::Params().text(options_.topic).text(kBenchTaskType).array(keys).array(payloads));
+    session.execute_prepared("insert", pg::Params().array(keys).array(payloads));
 }
 
 }  // namespace millrace

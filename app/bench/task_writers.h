@@ -28,6 +28,8 @@ class TaskWriters {
         int writer_count = 4;
         std::chrono::milliseconds duration{10'000};
         int64_t first_number = 0;
+        // With arrays of keys ($1) and payloads ($2); into the outbox, for `topic`, if empty.
+        std::string insert{};
     };
 
     // Begins at once.

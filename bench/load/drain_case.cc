@@ -22,7 +22,7 @@ DrainResult drain_textbook(const BenchGround& ground, int64_t task_count) {
     Progressing loading("preload of " + with_commas(task_count) + " textbook tasks");
     preload({.session = workspace.session_options(),
              .table = "textbook_outbox",
-             .insert = textbook_insert(),
+             .insert = textbook_preload(),
              .task_count = task_count,
              .on_progress = [&loading](int64_t done) { loading.show(with_commas(done)); }},
             ground.stop);
@@ -32,13 +32,11 @@ DrainResult drain_textbook(const BenchGround& ground, int64_t task_count) {
         return !session.execute("SELECT EXISTS (SELECT FROM textbook_outbox WHERE status = 'new')")
                     .boolean(0, 0);
     };
-    MeasuredWorker relay(workspace.start_program(
-        "textbook",
-        {"textbook-relay", workspace.session_options().url, workspace.kafka_options().brokers,
-         workspace.topic(), std::to_string(workspace.partition_count())}));
+    MeasuredWorker relay = start_textbook_relay(workspace);
     Cpu before = watch.now(relay);
     before.worker = 0;
     DrainResult result = watch_drain(ground, workspace, relay, task_count, is_empty, before, watch);
+    relay.stop();
     check_topic(ground, workspace, task_count);
     return result;
 }

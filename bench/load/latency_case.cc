@@ -1,22 +1,42 @@
 #include "app/bench/latency.h"
 #include "bench/load/cases.h"
+#include "bench/load/textbook_relay.h"
 
 namespace millrace::bench {
 
+namespace {
+
+LatencyResult measure_textbook(const BenchGround& ground, LatencyOptions options) {
+    Workspace workspace(ground.config, {.projections = {}, .program = "/proc/self/exe"});
+    pg::Session session(workspace.session_options());
+    create_textbook_outbox(session);
+    MeasuredWorker relay = start_textbook_relay(workspace);
+    options.insert = textbook_insert();
+    LatencyResult result = measure_latency(ground, workspace, relay, options);
+    relay.stop();
+    return result;
+}
+
+}  // namespace
+
 void run_latency(const BenchGround& ground, const CaseOptions& options, const Emit& emit) {
     const std::chrono::seconds duration(options.seconds);
+    const LatencyOptions slow{.tasks_per_second = 100, .duration = duration};
+    const LatencyOptions usual{.tasks_per_second = 1000, .duration = duration};
+    const LatencyOptions fast{
+        .tasks_per_second = 10'000, .tasks_per_transaction = 10, .duration = duration};
+    LatencyOptions lingering = usual;
+    lingering.values = {{"relay.linger", "20ms"}};
     for (int round = 1; round <= options.round_count; ++round) {
-        const std::string end = ", round " + std::to_string(round);
-        const auto measure = [&](const std::string& name, LatencyOptions what) {
-            what.duration = duration;
-            emit(row_of("commit to visible, " + name + end, measure_latency(ground, what)));
+        const auto report = [&](const std::string& name, const LatencyResult& result) {
+            emit(row_of("commit to visible, " + name + ", round " + std::to_string(round), result));
         };
-        measure("100/s", {.tasks_per_second = 100});
-        measure("1,000/s", {.tasks_per_second = 1000});
-        measure("10,000/s, 10 a transaction",
-                {.tasks_per_second = 10'000, .tasks_per_transaction = 10});
-        measure("1,000/s, relay.linger 20ms",
-                {.tasks_per_second = 1000, .values = {{"relay.linger", "20ms"}}});
+        report("100/s", measure_latency(ground, slow));
+        report("1,000/s", measure_latency(ground, usual));
+        report("1,000/s, textbook relay", measure_textbook(ground, usual));
+        report("10,000/s, 10 a transaction", measure_latency(ground, fast));
+        report("10,000/s, textbook relay", measure_textbook(ground, fast));
+        report("1,000/s, relay.linger 20ms", measure_latency(ground, lingering));
     }
 }
 

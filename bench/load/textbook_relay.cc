@@ -17,10 +17,7 @@ namespace millrace::bench {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr int kFlushMs = 30'000;
-constexpr std::chrono::seconds kPatience{1};
 
 constexpr std::string_view kTable = R"(
     CREATE TABLE textbook_outbox (
@@ -151,8 +148,7 @@ void run_textbook_relay(const TextbookRelayOptions& options) {
     size_t current = 0;
     batches[current].begin_select();
     batches[current].finish_select();
-    Clock::time_point found_at = Clock::now();
-    while (Clock::now() - found_at < kPatience) {
+    for (;;) {
         Batch& batch = batches[current];
         Batch& next = batches[1 - current];
         batch.produce(producer);
@@ -162,11 +158,7 @@ void run_textbook_relay(const TextbookRelayOptions& options) {
         batch.begin_mark();
         next.finish_select();
         batch.finish_mark();
-        if (next.row_count() > 0) {
-            found_at = Clock::now();
-        } else {
-            std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        }
+        if (next.row_count() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
         current = 1 - current;
     }
 }
@@ -175,7 +167,19 @@ void create_textbook_outbox(pg::Session& session) {
     session.run_script(std::string(kTable));
 }
 
+MeasuredWorker start_textbook_relay(Workspace& workspace) {
+    return MeasuredWorker(workspace.start_program(
+        "textbook",
+        {"textbook-relay", workspace.session_options().url, workspace.kafka_options().brokers,
+         workspace.topic(), std::to_string(workspace.partition_count())}));
+}
+
 std::string textbook_insert() {
+    return "INSERT INTO textbook_outbox (key, payload) "
+           "SELECT t.key, t.payload FROM unnest($1::text[], $2::json[]) AS t(key, payload)";
+}
+
+std::string textbook_preload() {
     return "INSERT INTO textbook_outbox (key, payload) SELECT " + std::string(kBenchKeySql) +
            ", (" + std::string(kBenchPayloadSql) + ")::json FROM generate_series($2, $3) AS n";
 }

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <string>
 
+#include "app/bench/measured_worker.h"
+#include "app/bench/workspace.h"
 #include "core/kafka/client.h"
 #include "core/pg/session.h"
 
@@ -19,11 +21,14 @@ struct TextbookRelayOptions {
     int partition_count = 8;
 };
 
-// Returns when it has found nothing for a second.
-void run_textbook_relay(const TextbookRelayOptions& options);
+// Until it is ended by a signal.
+[[noreturn]] void run_textbook_relay(const TextbookRelayOptions& options);
+// The same as a process of its own; this program's main() knows its arguments.
+MeasuredWorker start_textbook_relay(Workspace& workspace);
 
-// Its table, and the INSERT that preloads it.
+// Its table, the INSERT that preloads it, and that of TaskWriters.
 void create_textbook_outbox(pg::Session& session);
+std::string textbook_preload();
 std::string textbook_insert();
 
 }  // namespace millrace::bench
