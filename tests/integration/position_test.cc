@@ -248,6 +248,19 @@ TEST(Position, IsResolvedOnceWhoeverLooksWhen) {
     EXPECT_EQ(late.partition_count("t"), 2);
 }
 
+// A broker that has not heard of new partitions yet must not make known ones look new: a position
+// that was removed would begin again in silence.
+TEST(Position, ForgetsNoPartitionThatABrokerDoesNotKnowYet) {
+    Counted counted(2);
+    pg::Session session = counted.database.connect();
+    Positions positions(session, {.name = "counted", .version = 1}, Uuid::random());
+    ASSERT_TRUE(positions.seed({{.topic = "t", .partition_count = 3}}));
+
+    positions.grow({.topic = "t", .partition_count = 2}, 3);
+
+    EXPECT_EQ(positions.partition_count("t"), 3);
+}
+
 // A loop that waits for PostgreSQL is alive, and its stop does not wait for the statement's end.
 TEST(Position, OfABatchThatRunsLongIsLeftAloneByAStop) {
     Counted counted(1);
