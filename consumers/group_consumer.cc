@@ -216,7 +216,7 @@ bool GroupConsumer::is_member() const {
 
 // librdkafka lets a member that has no partitions and waits to be let in again go without telling
 // the group, which then gives it some, or waits for what it has to say as the leader, until its
-// session ends. What is read meanwhile is left to the next owner.
+// session ends (PROTOCOL 7.2b). What is read meanwhile is left to the next owner.
 void GroupConsumer::await_joined(Clock::time_point deadline) {
     const uint64_t before = state_->statistics_count;
     while ((state_->statistics_count == before || state_->is_joining) && Clock::now() < deadline) {

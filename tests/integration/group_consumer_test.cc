@@ -44,8 +44,8 @@ class Member {
     std::set<int32_t> partitions_;
 };
 
-// A member that stops in the middle of a rebalance, as each does in turn when a fleet is deployed
-// anew, must not keep the others waiting until its session ends.
+// PROTOCOL 7.2b: a member that stops in the middle of a rebalance, as each does in turn when a
+// fleet is deployed anew, must not keep the others waiting until its session ends.
 TEST(GroupConsumer, LeavesAGroupThatRebalances) {
     const std::string topic = fresh_name("group");
     create_topic(topic, 1);
