@@ -74,7 +74,8 @@ class Demo {
     Demo(const Config& config, const DemoOptions& options);
 
     int run(std::stop_token stop);
-    void keep_logs() { scratch_.keep_folder(); }
+    // False when nothing has run that would have written one.
+    bool keep_logs();
     const std::filesystem::path& folder() const { return scratch_.folder(); }
 
   private:
@@ -240,6 +241,12 @@ int Demo::conclude() {
     return proof.exit_code();
 }
 
+bool Demo::keep_logs() {
+    if (children_.size() == 0) return false;
+    scratch_.keep_folder();
+    return true;
+}
+
 }  // namespace
 
 int run_demo(const Config& config, const DemoOptions& options, std::stop_token stop) {
@@ -247,8 +254,9 @@ int run_demo(const Config& config, const DemoOptions& options, std::stop_token s
     try {
         return demo.run(std::move(stop));
     } catch (const Failure&) {
-        demo.keep_logs();
-        std::cerr << "millrace: the logs stay in " << demo.folder().string() << "\n";
+        if (demo.keep_logs()) {
+            std::cerr << "millrace: the logs stay in " << demo.folder().string() << "\n";
+        }
         throw;
     }
 }

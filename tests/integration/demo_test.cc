@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <filesystem>
 
 #include "app/demo/proof.h"
 #include "app/demo/shop.h"
@@ -94,9 +95,7 @@ TEST_F(DemoProof, NamesTheCustomerWhoseSumIsOff) {
     EXPECT_THAT(proof.differences, ElementsAre(HasSubstr("customer c-1: 2 orders, 1200 cents")));
 }
 
-// A demo that is refused keeps its folder, for the logs that it might have.
-Finished run_demo() {
-    const Folder temporary;
+Finished run_demo(const Folder& temporary) {
     return run_program({"demo", "--duration", "5s"},
                        {{"MILLRACE_POSTGRES_URL", std::getenv("MILLRACE_TEST_PG")},
                         {"MILLRACE_KAFKA_BROKERS", brokers()},
@@ -112,7 +111,8 @@ int64_t demo_database_count() {
 
 // In one test: two demos at a time would meet in the topic.
 TEST(Demo, ProvesItsEventsAndLeavesNothingBehind) {
-    const Finished finished = run_demo();
+    const Folder temporary;
+    const Finished finished = run_demo(temporary);
 
     EXPECT_EQ(finished.exit_code, 0) << finished.output;
     EXPECT_THAT(finished.output, HasSubstr("Proved: "));
@@ -120,11 +120,12 @@ TEST(Demo, ProvesItsEventsAndLeavesNothingBehind) {
     EXPECT_EQ(demo_database_count(), 0);
 
     create_topic("shop.orders", 1);
-    const Finished refused = run_demo();
+    const Finished refused = run_demo(temporary);
 
     delete_topic("shop.orders");
     EXPECT_EQ(refused.exit_code, 78) << refused.output;
     EXPECT_THAT(refused.output, HasSubstr("scratch_topic_exists"));
+    EXPECT_TRUE(std::filesystem::is_empty(temporary.path()));
 }
 
 }  // namespace
