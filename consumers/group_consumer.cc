@@ -18,6 +18,8 @@ using Error = std::unique_ptr<rd_kafka_error_t, decltype(&rd_kafka_error_destroy
 
 // An outage that ended leaves no trace in an idle topic, so what was said of it grows old.
 constexpr std::chrono::seconds kTroubleLasts{10};
+// To end the client once the group knows, and to answer what the group asks until then.
+constexpr std::chrono::seconds kCloseLimit{1};
 
 List make_list(int size) {
     return {rd_kafka_topic_partition_list_new(size), &rd_kafka_topic_partition_list_destroy};
@@ -47,9 +49,6 @@ kafka::Properties fixed_properties(const GroupOptions& options) {
         {"enable.partition.eof", "true"},
         {"session.timeout.ms", std::to_string(timeout)},
         {"heartbeat.interval.ms", std::to_string(std::max<int64_t>(1, timeout / 10))},
-        // Nothing else tells how far a rebalance is. Besides, librdkafka looks whether a heartbeat
-        // is due when a timer of its own wakes it, which without this is once a second.
-        {"statistics.interval.ms", "200"},
     };
 }
 
@@ -64,13 +63,6 @@ kafka::ClientOptions with_defaults(kafka::ClientOptions options) {
     options.properties.emplace("queued.max.messages.kbytes", "16384");
     options.properties.emplace("topic.metadata.refresh.interval.ms", "5000");
     return options;
-}
-
-std::string_view text_after(std::string_view json, std::string_view mark) {
-    const size_t found = json.rfind(mark);
-    if (found == std::string_view::npos) return "";
-    const std::string_view rest = json.substr(found + mark.size());
-    return rest.substr(0, rest.find('"'));
 }
 
 TopicPartition place_of(const rd_kafka_topic_partition_t& entry) {
@@ -189,7 +181,13 @@ void GroupConsumer::commit_later(const std::map<TopicPartition, int64_t>& next_o
 
 void GroupConsumer::close(std::chrono::milliseconds limit) {
     const auto deadline = Clock::now() + limit;
-    if (is_member()) await_joined(deadline);
+    // Closed as it is, a member without partitions goes without a word to the group, which waits
+    // for its session to end. One that unsubscribes tells it, once a rebalance that is under way
+    // has let it in again (PROTOCOL 7.2b). What is read meanwhile is left to the next owner.
+    rd_kafka_unsubscribe(client_.get());
+    while (is_member() && Clock::now() < deadline - kCloseLimit) {
+        const Message left_unread(rd_kafka_consumer_poll(client_.get(), 10));
+    }
     const Queue queue(rd_kafka_queue_new(client_.get()), &rd_kafka_queue_destroy);
     const Error error(rd_kafka_consumer_close_queue(client_.get(), queue.get()),
                       &rd_kafka_error_destroy);
@@ -212,16 +210,6 @@ bool GroupConsumer::is_member() const {
     const bool is_member = id != nullptr && *id != '\0';
     if (id != nullptr) rd_kafka_mem_free(client_.get(), id);
     return is_member;
-}
-
-// librdkafka lets a member that has no partitions and waits to be let in again go without telling
-// the group, which then gives it some, or waits for what it has to say as the leader, until its
-// session ends (PROTOCOL 7.2b). What is read meanwhile is left to the next owner.
-void GroupConsumer::await_joined(Clock::time_point deadline) {
-    const uint64_t before = state_->statistics_count;
-    while ((state_->statistics_count == before || state_->is_joining) && Clock::now() < deadline) {
-        const Message left_unread(rd_kafka_consumer_poll(client_.get(), 10));
-    }
 }
 
 std::string GroupConsumer::trouble() const {
@@ -268,25 +256,12 @@ void GroupConsumer::on_error(rd_kafka_t*, int code, const char* reason, void* op
     state.client_trouble_at = Clock::now();
 }
 
-int GroupConsumer::on_statistics(rd_kafka_t*, char* json, size_t size, void* opaque) noexcept {
-    State& state = *static_cast<State*>(opaque);
-    const std::string_view all(json, size);
-    const std::string_view join_state = text_after(all, "\"join_state\": \"");
-    // Only a coordinator that is there can let anybody in.
-    state.is_joining = text_after(all, "\"cgrp\": { \"state\": \"") == "up" &&
-                       (join_state == "init" || join_state == "wait-join" ||
-                        join_state == "wait-metadata" || join_state == "wait-sync");
-    ++state.statistics_count;
-    return 0;  // The text stays librdkafka's.
-}
-
 kafka::Client GroupConsumer::make(const GroupOptions& options, const std::shared_ptr<State>& state,
                                   kafka::Reaper& reaper) {
     kafka::Conf conf = kafka::make_conf(with_defaults(options.kafka), fixed_properties(options));
     rd_kafka_conf_set_opaque(conf.get(), state.get());
     rd_kafka_conf_set_rebalance_cb(conf.get(), on_rebalance);
     rd_kafka_conf_set_error_cb(conf.get(), on_error);
-    rd_kafka_conf_set_stats_cb(conf.get(), on_statistics);
     return {kafka::make_client(RD_KAFKA_CONSUMER, std::move(conf)), kafka::Bury{&reaper, state}};
 }
 

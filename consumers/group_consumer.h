@@ -82,8 +82,6 @@ class GroupConsumer {
     // once this member has been let in again. Blocks at most `limit`; afterwards only destruction
     // is allowed.
     void close(std::chrono::milliseconds limit);
-    // Whether the group rebalances and this member waits to be let in again, as of a moment ago.
-    bool is_joining() const { return state_->is_joining; }
 
     // Why nothing comes, as far as the client knows: topics that do not exist, no broker.
     std::string trouble() const;
@@ -104,18 +102,14 @@ class GroupConsumer {
         std::map<std::string, std::string> topic_troubles;
         std::string client_trouble;
         std::chrono::steady_clock::time_point client_trouble_at;
-        bool is_joining = false;
-        uint64_t statistics_count = 0;
     };
 
     static void on_rebalance(rd_kafka_t* client, rd_kafka_resp_err_t code,
                              rd_kafka_topic_partition_list_t* partitions, void* opaque) noexcept;
     static void on_error(rd_kafka_t* client, int code, const char* reason, void* opaque) noexcept;
-    static int on_statistics(rd_kafka_t* client, char* json, size_t size, void* opaque) noexcept;
     static kafka::Client make(const GroupOptions& options, const std::shared_ptr<State>& state,
                               kafka::Reaper& reaper);
     bool is_member() const;
-    void await_joined(std::chrono::steady_clock::time_point deadline);
     Fetched next(std::chrono::milliseconds limit);
     Fetched judge(Message message);
     void drain();

@@ -14,8 +14,9 @@ using std::chrono::seconds;
 
 constexpr milliseconds kStepMax{100};
 constexpr seconds kUpkeepEvery{1};
-// Beyond a session's time, for so long may a member that has died hold a rebalance up.
-constexpr seconds kLeaveLimit{2};
+// For so long may a member that has died hold up a rebalance, and with it our leaving.
+constexpr seconds kLeaveMargin{2};
+constexpr milliseconds kLeaveMax{10000};
 constexpr seconds kRetryMax{5};
 // So long may a call under way go on after a stop was requested: a batch may still end well.
 constexpr seconds kStopGrace{5};
@@ -230,7 +231,7 @@ void ProjectionWorker::leave() {
     if (!consumer_) return;
     assignment_->commit_offsets();
     assignment_.reset();
-    consumer_->close(options_.session_timeout + kLeaveLimit);
+    consumer_->close(std::min<milliseconds>(options_.session_timeout + kLeaveMargin, kLeaveMax));
     consumer_.reset();
 }
 

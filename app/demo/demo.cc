@@ -93,6 +93,7 @@ class Demo {
     Scratch scratch_;
     pg::Session session_;
     Children children_;
+    bool has_started_ = false;
     VisibilityWatch visibility_;
     Shop shop_;
     LiveBlock block_;
@@ -134,6 +135,7 @@ void Demo::prepare() {
 }
 
 void Demo::start_children() {
+    has_started_ = true;
     Scratch::Values of_relays{{"projections.enabled", "false"}};
     Scratch::Values of_workers{{"relay.enabled", "false"}};
     if (options_.has_chaos) {
@@ -242,7 +244,7 @@ int Demo::conclude() {
 }
 
 bool Demo::keep_logs() {
-    if (children_.size() == 0) return false;
+    if (!has_started_) return false;
     scratch_.keep_folder();
     return true;
 }
