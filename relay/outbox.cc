@@ -192,13 +192,21 @@ Claim Outbox::claim(const PublisherState& publisher, const Floor& floor,
     return claim;
 }
 
-bool Outbox::has_row_below(const std::vector<int16_t>& lanes, const Floor& floor) {
+std::optional<bool> Outbox::has_row_below(const std::vector<int16_t>& lanes, const Floor& floor,
+                                          std::chrono::milliseconds limit) {
     pg::Params params;
     floor.bind(params);
     pg::ArrayBuilder array(pg::Type::kInt2);
     for (const int16_t lane : lanes) array.add_int2(lane);
     params.array(array);
-    return session_.execute(sweep_sql(), params).boolean(0, 0);
+    pg::Transaction transaction(session_);
+    transaction.execute("SET LOCAL statement_timeout = " + std::to_string(limit.count()));
+    try {
+        return transaction.execute(sweep_sql(), params).boolean(0, 0);
+    } catch (const Failure& failure) {
+        if (failure.sqlstate() != "57014") throw;
+        return std::nullopt;
+    }
 }
 
 std::string Outbox::blocker() {

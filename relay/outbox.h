@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -77,8 +78,11 @@ class Outbox {
     // one round trip. Leaves the transaction open, also when it throws: kLost `publisher_lost`
     // or `publisher_changed` (PROTOCOL 3.2), kTransient `pg_conflict` behind a held lock.
     Claim claim(const PublisherState& publisher, const Floor& floor, const ClaimLimits& limits);
-    // The net under the floor: is there a row at or below it? (PROTOCOL 6.5)
-    bool has_row_below(const std::vector<int16_t>& lanes, const Floor& floor);
+    // The net under the floor: is there a row at or below it? (PROTOCOL 6.5) Nothing if `limit`
+    // was over first: behind an old snapshot the dead rows of hours may stand there. The session
+    // must be idle.
+    std::optional<bool> has_row_below(const std::vector<int16_t>& lanes, const Floor& floor,
+                                      std::chrono::milliseconds limit);
     // Who holds a lock that this session's publisher row or tasks wait for, for a log line.
     std::string blocker();
     // Deletes exactly these tasks, by lane, id and digest, in the caller's transaction; the number

@@ -18,6 +18,7 @@ using std::chrono::seconds;
 
 constexpr milliseconds kBalanceEvery{100};
 constexpr seconds kSweepEvery{10};
+constexpr milliseconds kSweepLimit{50};  // Nothing is published meanwhile.
 constexpr seconds kInitLimit{15};
 constexpr seconds kSettleLimit{8};  // Below idle_in_transaction_session_timeout (PROTOCOL 4.2).
 constexpr milliseconds kTakeEvery{100};
@@ -427,7 +428,10 @@ void Publisher::reload() {
 }
 
 void Publisher::sweep() {
-    if (state_->lanes.empty() || !outbox_->has_row_below(state_->lanes, floor_)) return;
+    if (state_->lanes.empty()) return;
+    const std::optional<bool> found = outbox_->has_row_below(state_->lanes, floor_, kSweepLimit);
+    if (!found) shared_.metrics.sweeps_cut.Increment();
+    if (!found.value_or(false)) return;
     shared_.metrics.floor_violations.Increment();
     log(LogLevel::kError, "relay", "a task stood below the floor; the floor was cleared",
         {{"publisher", state_->number}, {"floor", floor_.floor()}});

@@ -40,6 +40,8 @@ RelayMetrics::RelayMetrics(Metrics& metrics)
                                       "Times the sequence of ids was seen to go backwards.")),
       torn_claims(metrics.counter("millrace_relay_torn_claims_total",
                                   "Claims rolled back because a selected row had changed.")),
+      sweeps_cut(metrics.counter("millrace_relay_sweeps_cut_total",
+                                 "Looks below the floor that were cut short.")),
       lanes_moved(metrics.counter("millrace_relay_lanes_moved_total",
                                   "Lanes this process took or gave back.")) {}
 

@@ -62,6 +62,7 @@ class RelayMetrics {
     prometheus::Counter& floor_violations;
     prometheus::Counter& sequence_resets;
     prometheus::Counter& torn_claims;
+    prometheus::Counter& sweeps_cut;
     prometheus::Counter& lanes_moved;
 };
 

@@ -243,12 +243,35 @@ TEST_F(OutboxTest, RowBelowTheFloorIsSeenByTheSweep) {
     }
     floor_.found_nothing(outbox_.probe(state_.lanes, floor_).snapshot);
     ASSERT_GT(floor_.floor(), 1);
-    ASSERT_FALSE(outbox_.has_row_below(state_.lanes, floor_));
+    ASSERT_EQ(outbox_.has_row_below(state_.lanes, floor_, 10s), false);
 
     writer_.execute("INSERT INTO millrace.pending_tasks (id, topic, task_type) "
                     "OVERRIDING SYSTEM VALUE VALUES (1, 't', 'Smuggled')");
 
-    EXPECT_TRUE(outbox_.has_row_below(state_.lanes, floor_));
+    EXPECT_EQ(outbox_.has_row_below(state_.lanes, floor_, 10s), true);
+}
+
+// PROTOCOL 6.5: the net must not stop the work. Dead rows that an old snapshot keeps made each look
+// take seconds, and nothing was published meanwhile.
+TEST_F(OutboxTest, SweepBehindAnOldSnapshotIsCutShort) {
+    pg::Session holder = database_.connect();
+    pg::Transaction snapshot(holder);
+    snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
+    snapshot.execute("SELECT count(*) FROM millrace.pending_tasks");
+    writer_.execute("INSERT INTO millrace.pending_tasks (topic, task_type) "
+                    "SELECT 't', 'Gone' FROM generate_series(1, 100000)");
+    writer_.execute("DELETE FROM millrace.pending_tasks");
+    for (int i = 0; i < 3; ++i) {
+        insert(1);
+        confirm(claim());
+    }
+    floor_.found_nothing(outbox_.probe(state_.lanes, floor_).snapshot);
+    ASSERT_GT(floor_.floor(), 100000);
+
+    EXPECT_EQ(outbox_.has_row_below(state_.lanes, floor_, 1ms), std::nullopt);
+    EXPECT_EQ(outbox_.has_row_below(state_.lanes, floor_, 60s), false);
+    EXPECT_EQ(session_.execute("SHOW statement_timeout").text(0, 0),
+              writer_.execute("SHOW statement_timeout").text(0, 0));
 }
 
 // PROTOCOL 3.2.
