@@ -1,10 +1,7 @@
 #include "app/scratch/child.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <fstream>
 #include <thread>
@@ -12,21 +9,14 @@
 
 #include "app/config_keys.h"
 #include "core/failure.h"
+#include "core/spawn.h"
 
 namespace millrace {
 
 namespace {
 
-constexpr int kNotStarted = 127;
 constexpr size_t kShownLineCount = 20;
 constexpr std::chrono::milliseconds kLookEvery{10};
-
-std::vector<char*> pointers_to(std::vector<std::string>& texts) {
-    std::vector<char*> pointers;
-    for (std::string& text : texts) pointers.push_back(text.data());
-    pointers.push_back(nullptr);
-    return pointers;
-}
 
 }  // namespace
 
@@ -40,30 +30,17 @@ Child::Child(Child&& other) noexcept
       exit_status_(other.exit_status_) {}
 
 void Child::start() {
-    // All that allocates is done before the fork: another thread may hold the allocator's lock.
     std::vector<std::string> arguments{"millrace"};
     arguments.insert(arguments.end(), options_.arguments.begin(), options_.arguments.end());
-    const std::string program = options_.program.string();
-    const std::vector<char*> argument_pointers = pointers_to(arguments);
-    const std::vector<char*> environment_pointers = pointers_to(options_.environment);
-    const std::string log = options_.log.string();
-    const pid_t parent = getpid();
     exit_status_.reset();
-
-    pid_ = fork();
+    pid_ = spawn({.program = options_.program,
+                  .arguments = std::move(arguments),
+                  .environment = options_.environment,
+                  .log = options_.log,
+                  .has_own_group = true});
     if (pid_ < 0) {
         throw fatal("scratch_fork", "can't start " + options_.name + ": no process is left");
     }
-    if (pid_ > 0) return;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) _exit(kNotStarted);  // It died before the line above.
-    setpgid(0, 0);
-    const int file = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-    if (file < 0) _exit(kNotStarted);
-    dup2(file, STDOUT_FILENO);
-    dup2(file, STDERR_FILENO);
-    execve(program.c_str(), argument_pointers.data(), environment_pointers.data());
-    _exit(kNotStarted);
 }
 
 void Child::kill_and_restart() {
@@ -81,7 +58,7 @@ std::optional<int> Child::exit_status() {
     if (exit_status_ || pid_ <= 0) return exit_status_;
     int status = 0;
     if (waitpid(pid_, &status, WNOHANG) != pid_) return std::nullopt;
-    exit_status_ = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    exit_status_ = exit_code_of(status);
     return exit_status_;
 }
 

@@ -1,8 +1,6 @@
 #include "tests/support/process.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,15 +10,13 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "core/spawn.h"
 #include "core/uuid.h"
 #include "tests/support/eventually.h"
 
 namespace millrace::test {
 
 namespace {
-
-// As a shell says that there is no such program.
-constexpr int kNotStarted = 127;
 
 std::string fresh_log_path(const std::string& name) {
     return std::filesystem::temp_directory_path() / (name + "." + Uuid::random().text());
@@ -57,37 +53,16 @@ std::string path_of(const std::string& program) {
     return program;
 }
 
-std::vector<char*> pointers_to(std::vector<std::string>& texts) {
-    std::vector<char*> pointers;
-    for (std::string& text : texts) pointers.push_back(text.data());
-    pointers.push_back(nullptr);
-    return pointers;
-}
-
 }  // namespace
 
 Process::Process(const Options& options) : log_path_(fresh_log_path(options.log_name)) {
-    // All that allocates is done before the fork: another thread may hold the allocator's lock.
-    const std::string program = path_of(options.program);
     std::vector<std::string> arguments{options.program};
     arguments.insert(arguments.end(), options.arguments.begin(), options.arguments.end());
-    std::vector<std::string> environment = environment_with(options.environment);
-    const std::vector<char*> argument_pointers = pointers_to(arguments);
-    const std::vector<char*> environment_pointers = pointers_to(environment);
-    const pid_t parent = getpid();
-
-    pid_ = fork();
+    pid_ = spawn({.program = path_of(options.program),
+                  .arguments = std::move(arguments),
+                  .environment = environment_with(options.environment),
+                  .log = log_path_});
     if (pid_ < 0) throw std::runtime_error("fork failed");
-    if (pid_ > 0) return;
-    // The child. It must not outlive a test that is killed.
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) _exit(kNotStarted);
-    const int log = open(log_path_.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-    if (log < 0) _exit(kNotStarted);
-    dup2(log, STDOUT_FILENO);
-    dup2(log, STDERR_FILENO);
-    execve(program.c_str(), argument_pointers.data(), environment_pointers.data());
-    _exit(kNotStarted);
 }
 
 Process::~Process() {
@@ -124,7 +99,7 @@ std::optional<int> Process::reap(bool block) {
     int status = 0;
     const pid_t ended = waitpid(pid_, &status, block ? 0 : WNOHANG);
     if (ended != pid_) return std::nullopt;
-    exit_status_ = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    exit_status_ = exit_code_of(status);
     return exit_status_;
 }
 
