@@ -60,6 +60,15 @@ class OutboxTest : public testing::Test {
         floor_.claimed(claim.snapshot, claim.xid, claim.sequence_value, claim.tasks.back().id);
     }
 
+    // Claims until the floor stands right below the newest id.
+    void raise_floor() {
+        for (int i = 0; i < 3; ++i) {
+            insert(1);
+            confirm(claim());
+        }
+        floor_.found_nothing(outbox_.probe(state_.lanes, floor_).snapshot);
+    }
+
     int64_t pending_count() {
         return writer_.execute("SELECT count(*) FROM millrace.pending_tasks").integer(0, 0);
     }
@@ -200,11 +209,7 @@ TEST_F(OutboxTest, LateCommitterIsFoundByTheProbe) {
     pg::Session late = database_.connect();
     pg::Transaction open(late);
     open.execute("INSERT INTO millrace.pending_tasks (topic, task_type) VALUES ('t', 'Late')");
-    for (int i = 0; i < 3; ++i) {
-        insert(1);
-        confirm(claim());
-    }
-    floor_.found_nothing(outbox_.probe(state_.lanes, floor_).snapshot);
+    raise_floor();
     ASSERT_GT(floor_.floor(), 1);
     ASSERT_FALSE(outbox_.probe(state_.lanes, floor_).found);
 
@@ -237,11 +242,7 @@ TEST_F(OutboxTest, ProbeSeesOnlyItsLanes) {
 
 // PROTOCOL 6.5: the net under the floor.
 TEST_F(OutboxTest, RowBelowTheFloorIsSeenByTheSweep) {
-    for (int i = 0; i < 3; ++i) {
-        insert(1);
-        confirm(claim());
-    }
-    floor_.found_nothing(outbox_.probe(state_.lanes, floor_).snapshot);
+    raise_floor();
     ASSERT_GT(floor_.floor(), 1);
     ASSERT_EQ(outbox_.has_row_below(state_.lanes, floor_, 10s), false);
 
@@ -261,11 +262,7 @@ TEST_F(OutboxTest, SweepBehindAnOldSnapshotIsCutShort) {
     writer_.execute("INSERT INTO millrace.pending_tasks (topic, task_type) "
                     "SELECT 't', 'Gone' FROM generate_series(1, 100000)");
     writer_.execute("DELETE FROM millrace.pending_tasks");
-    for (int i = 0; i < 3; ++i) {
-        insert(1);
-        confirm(claim());
-    }
-    floor_.found_nothing(outbox_.probe(state_.lanes, floor_).snapshot);
+    raise_floor();
     ASSERT_GT(floor_.floor(), 100000);
 
     EXPECT_EQ(outbox_.has_row_below(state_.lanes, floor_, 1ms), std::nullopt);
