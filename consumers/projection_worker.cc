@@ -14,7 +14,7 @@ using std::chrono::seconds;
 
 constexpr milliseconds kStepMax{100};
 constexpr seconds kUpkeepEvery{1};
-// For so long may a member that has died hold up a rebalance, and with it our leaving.
+// A member that has died holds a rebalance up, and with it our leaving, until its session ends.
 constexpr seconds kLeaveMargin{2};
 constexpr milliseconds kLeaveMax{10000};
 constexpr seconds kRetryMax{5};

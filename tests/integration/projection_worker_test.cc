@@ -117,6 +117,29 @@ TEST(ProjectionWorker, LeavesItsGroupOnStopSoThatOthersNeedNotWaitForTheSession)
     EXPECT_EQ(counted.fault(feed.sent_count()), "");
 }
 
+// A handler that can't go on at all.
+class BrokenHandler : public CountedHandler {
+  public:
+    bool collect(const Event& /*event*/) override { throw fatal("handler_broken", "for good"); }
+};
+
+// Its process ends by it, which takes a while, and its client would send heartbeats until then.
+TEST(ProjectionWorker, LeavesItsGroupWhenItFailsForGood) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    ProjectionOptions options = counted.options();
+    options.session_timeout = 30s;
+    RunningProjection broken(counted, options, [] { return std::make_unique<BrokenHandler>(); });
+    feed.send_counted(20, 2, 1);
+    ASSERT_TRUE(eventually(60s, [&] {
+        return broken.metric("millrace_failures_total{reason=\"handler_broken\"}") > 0;
+    }));
+
+    RunningProjection second(counted, options);
+
+    EXPECT_TRUE(applies(counted, feed.sent_count(), 15s));
+}
+
 TEST(ProjectionWorker, RunsInSeveralThreads) {
     Counted counted(4);
     Feed feed(counted.topic);
