@@ -38,7 +38,12 @@ std::vector<LedgerComparison> compare_ledger(Operator& db, LedgerReader& ledger,
                                              const std::string& ledger_topic_id,
                                              std::chrono::milliseconds limit) {
     const std::vector<PublisherReport> before = db.publishers();
-    const std::map<int16_t, LedgerRecord> newest = newest_records(ledger, limit);
+    const LedgerReader::Others ledger_now = ledger.others(/*except=*/-1, limit);
+    if (ledger_now.unread > 0) {
+        throw transient("ledger_unread", std::to_string(ledger_now.unread) +
+                                             " partitions of the ledger could not be read in time");
+    }
+    const std::map<int16_t, LedgerRecord>& newest = ledger_now.newest;
     const std::vector<PublisherReport> after = db.publishers();
 
     std::vector<LedgerComparison> comparisons;
@@ -53,14 +58,6 @@ std::vector<LedgerComparison> compare_ledger(Operator& db, LedgerReader& ledger,
         comparisons.push_back(std::move(comparison));
     }
     return comparisons;
-}
-
-std::map<int16_t, LedgerRecord> newest_records(LedgerReader& ledger,
-                                               std::chrono::milliseconds limit) {
-    LedgerReader::Others all = ledger.others(/*except=*/-1, limit);
-    if (all.unread == 0) return std::move(all.newest);
-    throw transient("ledger_unread", std::to_string(all.unread) +
-                                         " partitions of the ledger could not be read in time");
 }
 
 }  // namespace millrace

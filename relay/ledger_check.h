@@ -40,8 +40,4 @@ std::vector<LedgerComparison> compare_ledger(Operator& db, LedgerReader& ledger,
                                              const std::string& ledger_topic_id,
                                              std::chrono::milliseconds limit);
 
-// The newest committed record of each publisher that has one. Throws kTransient as above.
-std::map<int16_t, LedgerRecord> newest_records(LedgerReader& ledger,
-                                               std::chrono::milliseconds limit);
-
 }  // namespace millrace

@@ -54,24 +54,36 @@ std::optional<LedgerRecord> LedgerReader::newest(int16_t publisher,
                                                  std::chrono::milliseconds limit) {
     const Deadline deadline = Clock::now() + limit;
     const auto lock = lock_until(deadline);
-    const int64_t high_watermark = admin(deadline).high_watermark(topic_, publisher);
-    return newest_of(publisher, high_watermark, deadline);
+    const int64_t end = high_watermark(publisher, deadline);
+    if (end == 0) return std::nullopt;
+    for (int64_t step = kFirstStep;; step *= 16) {
+        const int64_t from = std::max<int64_t>(0, end - step);
+        const Tail tail = read(publisher, from, end, deadline);
+        if (!tail.is_complete) {
+            throw transient("ledger_open_transaction",
+                            "publisher " + std::to_string(publisher) +
+                                ": a transaction is open in its ledger partition, or the broker "
+                                "does not answer");
+        }
+        if (auto record = last_in(tail, publisher)) return record;
+        if (from == 0) return std::nullopt;
+    }
 }
 
 LedgerReader::Others LedgerReader::others(int16_t except, std::chrono::milliseconds limit) {
     const Deadline deadline = Clock::now() + limit;
     const auto lock = lock_until(deadline);
-    const auto watermarks = admin(deadline).high_watermarks(topic_, kPublisherCount);
+    // A publisher may be in the middle of a transaction, which is no concern of this look: what is
+    // committed counts.
+    const auto ends = admin(deadline).last_stable_offsets(topic_, kPublisherCount);
     Others others;
-    for (const auto& [partition, high_watermark] : watermarks) {
-        if (partition == except || high_watermark == 0) continue;
+    for (const auto& [partition, end] : ends) {
+        if (partition == except || end == 0) continue;
         const auto publisher = static_cast<int16_t>(partition);
-        // Its publisher may be in the middle of a transaction, which is no concern of this look:
-        // what is committed counts.
         int64_t step = kFirstStep;
         for (;;) {
-            const int64_t from = std::max<int64_t>(0, high_watermark - step);
-            const Tail tail = read(partition, from, high_watermark, Open::kPass, deadline);
+            const int64_t from = std::max<int64_t>(0, end - step);
+            const Tail tail = read(partition, from, end, deadline);
             if (!tail.is_complete) {
                 ++others.unread;
                 log(LogLevel::kWarn, "relay", "ledger partition not read in time",
@@ -102,9 +114,8 @@ std::vector<LedgerRecord> LedgerReader::after(int16_t publisher, int64_t seq,
                                               std::chrono::milliseconds limit) {
     const Deadline deadline = Clock::now() + limit;
     const auto lock = lock_until(deadline);
-    const int64_t high_watermark = admin(deadline).high_watermark(topic_, publisher);
-    const Tail tail = read(publisher, low_watermark(publisher, deadline), high_watermark,
-                           Open::kAwait, deadline);
+    const Tail tail = read(publisher, low_watermark(publisher, deadline),
+                           high_watermark(publisher, deadline), deadline);
     if (!tail.is_complete) throw transient("ledger_unread", "the ledger could not be read in time");
     std::vector<LedgerRecord> records;
     for (const auto& [key, value] : tail.records) {
@@ -118,11 +129,12 @@ std::vector<LedgerRecord> LedgerReader::after(int16_t publisher, int64_t seq,
 std::optional<ClaimRecord> LedgerReader::claim(std::chrono::milliseconds limit) {
     const Deadline deadline = Clock::now() + limit;
     const auto lock = lock_until(deadline);
-    const int64_t high_watermark = admin(deadline).high_watermark(topic_, 0);
     // What is committed shows a claim even while a dead publisher's transaction is open in the
     // partition; only that there is none takes the whole partition to prove.
-    for (const Open open : {Open::kPass, Open::kAwait}) {
-        const Tail tail = read(0, low_watermark(0, deadline), high_watermark, open, deadline);
+    const int64_t committed = admin(deadline).last_stable_offsets(topic_, 1).at(0);
+    for (const int64_t end : {committed, high_watermark(0, deadline)}) {
+        if (end == 0) continue;
+        const Tail tail = read(0, low_watermark(0, deadline), end, deadline);
         for (auto entry = tail.records.rbegin(); entry != tail.records.rend(); ++entry) {
             if (entry->first == kClaimKey) return decode_claim_record(entry->second);
         }
@@ -136,7 +148,7 @@ std::optional<ClaimRecord> LedgerReader::claim(std::chrono::milliseconds limit) 
 void LedgerReader::ping() {
     const Deadline deadline = Clock::now() + kPingLimit;
     const auto lock = lock_until(deadline);
-    admin(deadline).high_watermark(topic_, 0);
+    high_watermark(0, deadline);
     // Serves the client's log lines; nothing is assigned, so there is no message.
     const Message none(rd_kafka_consumer_poll(client_.get(), 0), &rd_kafka_message_destroy);
 }
@@ -151,28 +163,10 @@ kafka::Admin LedgerReader::admin(Deadline deadline) const {
     return kafka::Admin(client_.get(), std::chrono::milliseconds(milliseconds_left(deadline)));
 }
 
-std::optional<LedgerRecord> LedgerReader::newest_of(int16_t publisher, int64_t high_watermark,
-                                                    Deadline deadline) {
-    if (high_watermark == 0) return std::nullopt;
-    for (int64_t step = kFirstStep;; step *= 16) {
-        const int64_t from = std::max<int64_t>(0, high_watermark - step);
-        const Tail tail = read(publisher, from, high_watermark, Open::kAwait, deadline);
-        if (!tail.is_complete) {
-            throw transient("ledger_open_transaction",
-                            "publisher " + std::to_string(publisher) +
-                                ": a transaction is open in its ledger partition, or the broker "
-                                "does not answer");
-        }
-        if (auto record = last_in(tail, publisher)) return record;
-        if (from == 0) return std::nullopt;
-    }
-}
-
-// Reads from `from`, or from the log's start if that is later, up to `high_watermark`, or to where
-// an open transaction that is to be passed hides the rest. Not until the log's end is met: a
-// publisher at work commits again and again before its partition shows one.
-LedgerReader::Tail LedgerReader::read(int32_t partition, int64_t from, int64_t high_watermark,
-                                      Open open, Deadline deadline) {
+// Reads from `from`, or from the log's start if that is later, up to `end`. Not until the log's end
+// is met: a publisher at work commits again and again before its partition shows one.
+LedgerReader::Tail LedgerReader::read(int32_t partition, int64_t from, int64_t end,
+                                      Deadline deadline) {
     const Partitions assignment(rd_kafka_topic_partition_list_new(1),
                                 &rd_kafka_topic_partition_list_destroy);
     rd_kafka_topic_partition_list_add(assignment.get(), topic_.c_str(), partition)->offset = from;
@@ -187,21 +181,20 @@ LedgerReader::Tail LedgerReader::read(int32_t partition, int64_t from, int64_t h
         if (message == nullptr) continue;
         if (message->rkt != nullptr && message->partition != partition) continue;  // Of before.
         if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-            // The end of what is committed; an open transaction keeps it below the watermark.
-            tail.is_complete = open == Open::kPass || message->offset >= high_watermark;
+            // The end of what is committed: an open transaction may keep it below the wanted one.
+            tail.is_complete = message->offset >= end;
             continue;
         }
         if (message->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
             // Compaction or retention moved the log's start past `from`.
             rd_kafka_assign(client_.get(), nullptr);
-            return read(partition, low_watermark(partition, deadline), high_watermark, open,
-                        deadline);
+            return read(partition, low_watermark(partition, deadline), end, deadline);
         }
         if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) continue;  // The client retries by itself.
         tail.records.emplace_back(
             std::string(static_cast<const char*>(message->key), message->key_len),
             std::string(static_cast<const char*>(message->payload), message->len));
-        tail.is_complete = message->offset >= high_watermark;
+        tail.is_complete = message->offset >= end;
     }
     code = rd_kafka_assign(client_.get(), nullptr);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw kafka::failure_of(code, "unassign the ledger");
@@ -224,6 +217,10 @@ LedgerRecord LedgerReader::checked(const std::string& value) const {
                                        installation_.text());
     }
     return record;
+}
+
+int64_t LedgerReader::high_watermark(int32_t partition, Deadline deadline) {
+    return admin(deadline).high_watermarks(topic_, partition + 1).at(partition);
 }
 
 int64_t LedgerReader::low_watermark(int32_t partition, Deadline deadline) {

@@ -52,7 +52,7 @@ class LedgerReader {
 
   private:
     using Deadline = std::chrono::steady_clock::time_point;
-    // What was read of one partition from some offset to its end.
+    // What was read of one partition from some offset to another.
     struct Tail {
         std::vector<std::pair<std::string, std::string>> records;  // Key and value.
         bool is_complete = false;
@@ -60,14 +60,10 @@ class LedgerReader {
 
     // Waits for another thread's call, no longer than the deadline.
     std::unique_lock<std::timed_mutex> lock_until(Deadline deadline);
-    // Whether an open transaction below the high watermark is waited for.
-    enum class Open { kAwait, kPass };
-    Tail read(int32_t partition, int64_t from, int64_t high_watermark, Open open,
-              Deadline deadline);
-    std::optional<LedgerRecord> newest_of(int16_t publisher, int64_t high_watermark,
-                                          Deadline deadline);
+    Tail read(int32_t partition, int64_t from, int64_t end, Deadline deadline);
     std::optional<LedgerRecord> last_in(const Tail& tail, int16_t publisher) const;
     LedgerRecord checked(const std::string& value) const;
+    int64_t high_watermark(int32_t partition, Deadline deadline);
     int64_t low_watermark(int32_t partition, Deadline deadline);
     kafka::Admin admin(Deadline deadline) const;
 

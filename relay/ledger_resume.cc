@@ -73,11 +73,10 @@ std::map<int16_t, LedgerResume::Agreed> LedgerResume::agree(Trust trust,
     session_.execute("SET LOCAL idle_in_transaction_session_timeout = 0");
     const std::vector<PublisherReport> publishers = operator_.lock_fleet();
     require_halted(publishers);
-    const std::map<int16_t, LedgerRecord> newest = newest_records(ledger_, kReadLimit);
     for (const PublisherReport& publisher : publishers) {
-        const auto record = newest.find(publisher.number);
-        const int64_t q = record == newest.end() ? 0 : record->second.seq;
-        const int64_t ledger_epoch = record == newest.end() ? 0 : record->second.epoch;
+        const std::optional<LedgerRecord> record = ledger_.newest(publisher.number, kReadLimit);
+        const int64_t q = record ? record->seq : 0;
+        const int64_t ledger_epoch = record ? record->epoch : 0;
         if (trust == Trust::kLedger && q > publisher.seq) remove_published(publisher, q);
         const Agreed state{std::max(publisher.seq, q), std::max(publisher.epoch, ledger_epoch)};
         // An epoch that the lost part of the database had given out must not come again: a process

@@ -186,20 +186,22 @@ bool Admin::delete_topic(const std::string& topic) {
     return true;
 }
 
-int64_t Admin::high_watermark(const std::string& topic, int32_t partition) {
-    const auto all = high_watermarks(topic, partition + 1);
-    const auto found = all.find(partition);
-    if (found == all.end()) throw transient("kafka_unreachable", "offsets of " + topic);
-    return found->second;
-}
-
 std::map<int32_t, int64_t> Admin::high_watermarks(const std::string& topic,
                                                   int32_t partition_count) {
+    return end_offsets(topic, partition_count, RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED);
+}
+
+std::map<int32_t, int64_t> Admin::last_stable_offsets(const std::string& topic,
+                                                      int32_t partition_count) {
+    return end_offsets(topic, partition_count, RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED);
+}
+
+std::map<int32_t, int64_t> Admin::end_offsets(const std::string& topic, int32_t partition_count,
+                                              rd_kafka_IsolationLevel_t isolation) {
     const Queue queue = make_queue(client_);
     const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_LISTOFFSETS, limit_);
-    // Uncommitted on purpose: an open transaction must show (PROTOCOL 4.2).
-    rd_kafka_error_t* refused = rd_kafka_AdminOptions_set_isolation_level(
-        options.get(), RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED);
+    rd_kafka_error_t* refused =
+        rd_kafka_AdminOptions_set_isolation_level(options.get(), isolation);
     if (refused != nullptr) {
         const std::string said = rd_kafka_error_string(refused);
         rd_kafka_error_destroy(refused);
@@ -227,6 +229,9 @@ std::map<int32_t, int64_t> Admin::high_watermarks(const std::string& topic,
             throw failure_of(answer->err, "offsets of " + topic);
         }
         offsets[answer->partition] = answer->offset;
+    }
+    if (offsets.size() != static_cast<size_t>(partition_count)) {
+        throw transient("kafka_unreachable", "offsets of " + topic + ": not of all partitions");
     }
     return offsets;
 }

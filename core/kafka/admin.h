@@ -44,11 +44,17 @@ class Admin {
     bool create_topic(const TopicOptions& options);
     // False when there is none.
     bool delete_topic(const std::string& topic);
-    // The next offset of the partition, transactions still open included.
-    int64_t high_watermark(const std::string& topic, int32_t partition);
+    // The next offset of each partition from 0 on, transactions still open included.
     std::map<int32_t, int64_t> high_watermarks(const std::string& topic, int32_t partition_count);
+    // The same, but that of the first record of a transaction that is still open: what a
+    // read_committed reader can be shown ends there.
+    std::map<int32_t, int64_t> last_stable_offsets(const std::string& topic,
+                                                   int32_t partition_count);
 
   private:
+    std::map<int32_t, int64_t> end_offsets(const std::string& topic, int32_t partition_count,
+                                           rd_kafka_IsolationLevel_t isolation);
+
     rd_kafka_t* client_;
     int limit_;  // Milliseconds.
 };

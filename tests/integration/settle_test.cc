@@ -118,6 +118,23 @@ TEST(Settle, ReadsThePartitionOfAPublisherThatNeverPauses) {
     for (int i = 0; i < 10; ++i) EXPECT_EQ(reader.others(0, 300ms).unread, 0);
 }
 
+// PROTOCOL 4.4: one that died with a large transaction open hides nothing that it had committed, and
+// is not waited for.
+TEST(Settle, ReadsThePartitionOfAPublisherThatDiedInALongTransaction) {
+    Installed installed;
+    kafka::Reaper reaper;
+    LedgerReader reader(kafka_options(), installed.installation.ledger_topic(),
+                        installed.installation.id, reaper);
+    write_ledger(installed, 5, encode(empty_record(installed, 5, 1, 7)));
+    const OpenTransaction open(installed.installation.ledger_topic(), 5, /*record_count=*/20);
+
+    const LedgerReader::Others others = reader.others(0, 5s);
+
+    EXPECT_EQ(others.unread, 0);
+    ASSERT_TRUE(others.newest.contains(5));
+    EXPECT_EQ(others.newest.at(5).seq, 7);
+}
+
 // PROTOCOL 4.3: q = s.
 TEST(Settle, WithNothingInDoubtRedoesNothing) {
     Installed installed;

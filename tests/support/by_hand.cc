@@ -117,11 +117,13 @@ LedgerRecord empty_record(const Installed& installed, int16_t publisher, int64_t
             .counters = {}};
 }
 
-OpenTransaction::OpenTransaction(const std::string& topic, int32_t partition)
+OpenTransaction::OpenTransaction(const std::string& topic, int32_t partition, int record_count)
     : producer_(kafka_options(), fresh_name("open-transaction"), reaper_) {
     producer_.init(kInitLimit);
     producer_.begin();
-    producer_.produce({.topic = topic, .partition = partition, .key = "open", .value = "open"});
+    for (int i = 0; i < record_count; ++i) {
+        producer_.produce({.topic = topic, .partition = partition, .key = "open", .value = "open"});
+    }
     producer_.flush();
 }
 

@@ -51,10 +51,10 @@ void write_ledger(const Installed& installed, int publisher, const std::string& 
 LedgerRecord empty_record(const Installed& installed, int16_t publisher, int64_t epoch,
                           int64_t seq);
 
-// A transaction that stands open with one record in a partition of a topic, until it is dropped.
+// A transaction that stands open with records in a partition of a topic, until it is dropped.
 class OpenTransaction {
   public:
-    OpenTransaction(const std::string& topic, int32_t partition);
+    OpenTransaction(const std::string& topic, int32_t partition, int record_count = 1);
     void abort();
 
   private:
