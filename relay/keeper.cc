@@ -21,13 +21,6 @@ constexpr seconds kLockedLimit{2};
 constexpr seconds kPingEvery{1};
 constexpr seconds kSampleEvery{5};
 
-// The oldest by id of each lane stands in for the oldest of all: counting stops at 100000.
-constexpr std::string_view kBacklog = R"(
-    SELECT (SELECT count(*) FROM (SELECT FROM millrace.pending_tasks LIMIT 100000) AS counted),
-           coalesce((SELECT extract(epoch FROM clock_timestamp() - min(o.created_at))::bigint
-                     FROM millrace.relay_lanes l,
-                          LATERAL (SELECT created_at FROM millrace.pending_tasks t
-                                   WHERE t.lane = l.lane ORDER BY id LIMIT 1) o), 0))";
 constexpr std::string_view kHalted = R"(
     SELECT true, split_part(halted, ':', 1), count(*)
     FROM millrace.relay_lanes WHERE halted IS NOT NULL GROUP BY 2
@@ -170,9 +163,9 @@ void Keeper::ping_kafka() {
 void Keeper::sample(pg::Session& session) {
     if (Clock::now() < next_sample_) return;
     next_sample_ = Clock::now() + kSampleEvery;
-    const pg::Result backlog = session.execute(kBacklog);
-    shared_.metrics.backlog_tasks.Set(static_cast<double>(backlog.integer(0, 0)));
-    shared_.metrics.oldest_task_age_seconds.Set(static_cast<double>(backlog.integer(0, 1)));
+    const Backlog backlog = backlog_.look(session);
+    shared_.metrics.backlog_tasks.Set(static_cast<double>(backlog.task_count));
+    shared_.metrics.oldest_task_age_seconds.Set(static_cast<double>(backlog.oldest_age_seconds));
 
     std::map<std::string, int> lanes;
     std::map<std::string, int> publishers;

@@ -6,6 +6,7 @@
 #include <stop_token>
 #include <utility>
 
+#include "relay/backlog.h"
 #include "relay/publisher.h"
 
 namespace millrace {
@@ -39,6 +40,7 @@ class Keeper {
     std::map<std::pair<int16_t, int64_t>, Clock::time_point> locked_since_;
     std::map<int16_t, Clock::time_point> not_before_;  // Could not be settled: not again for 10 s.
     Backoff backoff_{std::chrono::milliseconds(100), std::chrono::seconds(2)};
+    BacklogLook backlog_;
     Clock::time_point next_ping_{};
     Clock::time_point next_sample_{};
 };
