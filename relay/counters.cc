@@ -1,6 +1,7 @@
 #include "relay/counters.h"
 
 #include <set>
+#include <utility>
 
 namespace millrace {
 
@@ -15,6 +16,10 @@ constexpr std::string_view kStore = R"(
     FROM unnest($3::text[], $4::int[], $5::bigint[]) AS moved(topic, partition, n)
     ON CONFLICT (publisher, topic, partition)
     DO UPDATE SET generation = excluded.generation, n = excluded.n)";
+
+constexpr int kStoreEvery = 64;
+// A ledger record is to stay small beside its transaction.
+constexpr size_t kUnstoredMax = 256;
 
 pg::Params store_params(int16_t publisher, int32_t generation,
                         const std::vector<SequenceCounter>& counters) {
@@ -37,7 +42,9 @@ void Counters::load(pg::Session& session, int16_t publisher, int32_t generation)
     publisher_ = publisher;
     generation_ = generation;
     counters_.clear();
-    touched_.clear();
+    unstored_.clear();
+    transaction_count_ = 0;
+    is_stored_ = false;
     const pg::Result rows = session.execute(kLoad, pg::Params().int2(publisher));
     for (int i = 0; i < rows.row_count(); ++i) {
         // A counter of an older generation begins again at 1, but its topic is known.
@@ -53,25 +60,37 @@ int64_t Counters::next(std::string_view topic, int32_t partition) {
         counter = counters_.emplace(Partition(topic, partition), 0).first;
     }
     const int64_t n = ++counter->second;
-    const auto seen = touched_.find(key);
-    if (seen != touched_.end()) {
+    const auto seen = unstored_.find(key);
+    if (seen != unstored_.end()) {
         seen->second = n;
     } else {
-        touched_.emplace(Partition(topic, partition), n);
+        unstored_.emplace(Partition(topic, partition), n);
     }
     return n;
 }
 
-std::vector<SequenceCounter> Counters::touched() const {
-    std::vector<SequenceCounter> touched;
-    for (const auto& [partition, n] : touched_) {
-        touched.push_back({partition.first, partition.second, n});
+std::vector<SequenceCounter> Counters::unstored() const {
+    std::vector<SequenceCounter> unstored;
+    for (const auto& [partition, n] : unstored_) {
+        unstored.push_back({partition.first, partition.second, n});
     }
-    return touched;
+    return unstored;
 }
 
-void Counters::store(pg::Session& session) const {
-    session.execute_repeated(kStore, store_params(publisher_, generation_, touched()));
+bool Counters::is_due() const {
+    return transaction_count_ + 1 >= kStoreEvery || unstored_.size() > kUnstoredMax;
+}
+
+void Counters::store(pg::Session& session) {
+    session.execute_repeated(kStore, store_params(publisher_, generation_, unstored()));
+    is_stored_ = true;
+}
+
+void Counters::committed() {
+    ++transaction_count_;
+    if (!std::exchange(is_stored_, false)) return;
+    unstored_.clear();
+    transaction_count_ = 0;
 }
 
 void Counters::restore(pg::Session& session, int16_t publisher, int32_t generation,

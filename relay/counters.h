@@ -16,18 +16,21 @@ namespace millrace {
 // within a generation. Not thread-safe: one per publisher thread. All SQL on relay_counters.
 class Counters {
   public:
-    // Reads what is stored; at each settle (PROTOCOL 4.5).
+    // Reads what is stored; after each settle, which has stored what the ledger had.
     void load(pg::Session& session, int16_t publisher, int32_t generation);
     // The next n, for the transaction in progress.
     int64_t next(std::string_view topic, int32_t partition);
-    // Those the transaction in progress touched, with their newest n.
-    std::vector<SequenceCounter> touched() const;
-    // Queues the statement that stores them, in the claim's own transaction.
-    void store(pg::Session& session) const;
-    // The transaction committed; otherwise load() again.
-    void committed() { touched_.clear(); }
+    // Those that moved since they were last stored, with their newest n: for the ledger record.
+    std::vector<SequenceCounter> unstored() const;
+    // Stored with each transaction, their rows would leave a dead version each time, and behind a
+    // held snapshot every update walks over all of them (PROTOCOL 4.1).
+    bool is_due() const;
+    // Stores them, in the claim's own transaction.
+    void store(pg::Session& session);
+    // The transaction committed; otherwise it is settled, and load() comes again.
+    void committed();
 
-    // Stores what a ledger record says, for a redo, in the caller's transaction.
+    // Stores what a publisher's newest ledger record says, in the caller's transaction.
     static void restore(pg::Session& session, int16_t publisher, int32_t generation,
                         const std::vector<SequenceCounter>& counters);
 
@@ -48,7 +51,9 @@ class Counters {
     int16_t publisher_ = -1;
     int32_t generation_ = 1;
     std::map<Partition, int64_t, Less> counters_;
-    std::map<Partition, int64_t, Less> touched_;
+    std::map<Partition, int64_t, Less> unstored_;
+    int transaction_count_ = 0;  // Committed since they were last stored.
+    bool is_stored_ = false;     // In the transaction in progress.
 };
 
 }  // namespace millrace

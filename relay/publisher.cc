@@ -266,10 +266,14 @@ size_t Publisher::publish(const Claim& claim) {
     produce_all(producer, claim);
     produce_ledger_record(producer, claim);
     MILLRACE_CRASH_POINT("relay.after_ledger");
-    // The rows of the counters are written while the broker takes the records. It also proves that
-    // our session, and so the lock of the publisher's row, is still there: between the claim and
-    // the Kafka commit nothing else would notice a take-over during a pause.
-    counters_.store(*session_);
+    // While the broker takes the records. The round trip also proves that our session, and so the
+    // lock of the publisher's row, is still there: between the claim and the Kafka commit nothing
+    // else would notice a take-over during a pause.
+    if (counters_.is_due()) {
+        counters_.store(*session_);
+    } else {
+        session_->execute("SELECT");
+    }
     producer.flush();
     MILLRACE_CRASH_POINT("relay.before_kafka_commit");
     producer.commit();
@@ -300,7 +304,7 @@ void Publisher::produce_ledger_record(kafka::Producer& producer, const Claim& cl
                         .epoch = state_->epoch,
                         .seq = claim.seq,
                         .tasks = {},
-                        .counters = counters_.touched()};
+                        .counters = counters_.unstored()};
     record.tasks.reserve(claim.tasks.size());
     for (const Task& task : claim.tasks) {
         record.tasks.push_back({task.lane, task.id, digest_of(task.event_id)});
@@ -422,7 +426,6 @@ void Publisher::reload() {
 
     state_->version = row.version;
     state_->lanes = lanes;
-    counters_.load(*session_, state_->number, state_->generation);
     floor_.clear();
     next_balance_ = {};
 }

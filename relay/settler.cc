@@ -79,9 +79,13 @@ void Settler::compare(const PublisherState& publisher, LockedPublisher& row,
                             return q > row_now.seq + 1 || record_epoch > row_now.epoch;
                         });
     }
-    if (q == s) return;
-    redo(*newest, row.generation);
-    row.seq = q;
+    if (!newest) return;
+    if (q > s) {
+        redo(*newest, row.generation);
+        row.seq = q;
+    } else {
+        Counters::restore(session_, publisher.number, row.generation, newest->counters);
+    }
 }
 
 // The rows were published, and the transaction that deleted them did not commit.

@@ -77,7 +77,7 @@ void PublisherByHand::commit_kafka() {
         record.tasks.push_back({task.lane, task.id, digest_of(task.event_id)});
     }
     std::sort(record.tasks.begin(), record.tasks.end());
-    record.counters = counters.touched();
+    record.counters = counters.unstored();
     const std::string topic = installation.ledger_topic();
     const std::string key = ledger_key(state_.number);
     const std::string value = encode(record);
