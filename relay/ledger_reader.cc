@@ -54,57 +54,37 @@ std::optional<LedgerRecord> LedgerReader::newest(int16_t publisher,
                                                  std::chrono::milliseconds limit) {
     const Deadline deadline = Clock::now() + limit;
     const auto lock = lock_until(deadline);
-    const int64_t end = high_watermark(publisher, deadline);
-    if (end == 0) return std::nullopt;
-    for (int64_t step = kFirstStep;; step *= 16) {
-        const int64_t from = std::max<int64_t>(0, end - step);
-        const Tail tail = read(publisher, from, end, deadline);
-        if (!tail.is_complete) {
-            throw transient("ledger_open_transaction",
-                            "publisher " + std::to_string(publisher) +
-                                ": a transaction is open in its ledger partition, or the broker "
-                                "does not answer");
-        }
-        if (auto record = last_in(tail, publisher)) return record;
-        if (from == 0) return std::nullopt;
-    }
+    return newest_below(publisher, high_watermark(publisher, deadline), deadline);
 }
 
 LedgerReader::Others LedgerReader::others(int16_t except, std::chrono::milliseconds limit) {
     const Deadline deadline = Clock::now() + limit;
     const auto lock = lock_until(deadline);
+    std::vector<int32_t> partitions;
+    for (int32_t partition = 0; partition < kPublisherCount; ++partition) {
+        if (partition != except) partitions.push_back(partition);
+    }
     // A publisher may be in the middle of a transaction, which is no concern of this look: what is
     // committed counts.
-    const auto ends = admin(deadline).last_stable_offsets(topic_, kPublisherCount);
+    const auto ends = admin(deadline).last_stable_offsets(topic_, partitions);
     Others others;
-    for (const auto& [partition, end] : ends) {
-        if (partition == except || end == 0) continue;
+    for (const int32_t partition : partitions) {
         const auto publisher = static_cast<int16_t>(partition);
-        int64_t step = kFirstStep;
-        for (;;) {
-            const int64_t from = std::max<int64_t>(0, end - step);
-            const Tail tail = read(partition, from, end, deadline);
-            if (!tail.is_complete) {
-                ++others.unread;
-                log(LogLevel::kWarn, "relay", "ledger partition not read in time",
-                    {{"publisher", publisher}});
-                break;
+        try {
+            const auto end = ends.find(partition);
+            if (end == ends.end()) throw transient("kafka_unreachable", "no broker tells its end");
+            if (const auto record = newest_below(publisher, end->second, deadline)) {
+                others.newest.emplace(publisher, *record);
             }
-            try {
-                if (const auto record = last_in(tail, publisher)) {
-                    others.newest.emplace(publisher, *record);
-                    break;
-                }
-            } catch (const Failure& failure) {
-                if (failure.reason() == "prefix_taken") throw;
-                // A record that only a later program can read is that publisher's concern alone.
-                ++others.unread;
-                log(LogLevel::kWarn, "relay", "ledger partition can't be read",
-                    {{"publisher", publisher}, {"reason", failure.reason()}});
-                break;
-            }
-            if (from == 0) break;
-            step *= 16;
+        } catch (const Failure& failure) {
+            if (failure.reason() == "prefix_taken") throw;
+            // One that stands still, or a record that only a later program can read, is that
+            // publisher's concern alone.
+            ++others.unread;
+            log(LogLevel::kWarn, "relay", "ledger partition can't be read",
+                {{"publisher", publisher},
+                 {"reason", failure.reason()},
+                 {"detail", failure.detail()}});
         }
     }
     return others;
@@ -131,7 +111,7 @@ std::optional<ClaimRecord> LedgerReader::claim(std::chrono::milliseconds limit) 
     const auto lock = lock_until(deadline);
     // What is committed shows a claim even while a dead publisher's transaction is open in the
     // partition; only that there is none takes the whole partition to prove.
-    const int64_t committed = admin(deadline).last_stable_offsets(topic_, 1).at(0);
+    const int64_t committed = admin(deadline).last_stable_offsets(topic_, {0}).at(0);
     for (const int64_t end : {committed, high_watermark(0, deadline)}) {
         if (end == 0) continue;
         const Tail tail = read(0, low_watermark(0, deadline), end, deadline);
@@ -161,6 +141,24 @@ std::unique_lock<std::timed_mutex> LedgerReader::lock_until(Deadline deadline) {
 
 kafka::Admin LedgerReader::admin(Deadline deadline) const {
     return kafka::Admin(client_.get(), std::chrono::milliseconds(milliseconds_left(deadline)));
+}
+
+// Searches backwards, for the newest record is hardly ever far from the end.
+std::optional<LedgerRecord> LedgerReader::newest_below(int16_t publisher, int64_t end,
+                                                       Deadline deadline) {
+    if (end == 0) return std::nullopt;
+    for (int64_t step = kFirstStep;; step *= 16) {
+        const int64_t from = std::max<int64_t>(0, end - step);
+        const Tail tail = read(publisher, from, end, deadline);
+        if (!tail.is_complete) {
+            throw transient("ledger_open_transaction",
+                            "publisher " + std::to_string(publisher) +
+                                ": a transaction is open in its ledger partition, or the broker "
+                                "does not answer");
+        }
+        if (auto record = last_in(tail, publisher)) return record;
+        if (from == 0) return std::nullopt;
+    }
 }
 
 // Reads from `from`, or from the log's start if that is later, up to `end`. Not until the log's end
@@ -220,7 +218,7 @@ LedgerRecord LedgerReader::checked(const std::string& value) const {
 }
 
 int64_t LedgerReader::high_watermark(int32_t partition, Deadline deadline) {
-    return admin(deadline).high_watermarks(topic_, partition + 1).at(partition);
+    return admin(deadline).high_watermarks(topic_, {partition}).at(partition);
 }
 
 int64_t LedgerReader::low_watermark(int32_t partition, Deadline deadline) {

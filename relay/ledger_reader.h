@@ -61,6 +61,7 @@ class LedgerReader {
     // Waits for another thread's call, no longer than the deadline.
     std::unique_lock<std::timed_mutex> lock_until(Deadline deadline);
     Tail read(int32_t partition, int64_t from, int64_t end, Deadline deadline);
+    std::optional<LedgerRecord> newest_below(int16_t publisher, int64_t end, Deadline deadline);
     std::optional<LedgerRecord> last_in(const Tail& tail, int16_t publisher) const;
     LedgerRecord checked(const std::string& value) const;
     int64_t high_watermark(int32_t partition, Deadline deadline);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/kafka/reaper.h"
 
@@ -44,15 +45,18 @@ class Admin {
     bool create_topic(const TopicOptions& options);
     // False when there is none.
     bool delete_topic(const std::string& topic);
-    // The next offset of each partition from 0 on, transactions still open included.
-    std::map<int32_t, int64_t> high_watermarks(const std::string& topic, int32_t partition_count);
+    // The next offset of each of the partitions, transactions still open included. Left out is one
+    // that nobody tells it of: without a leader, say. Throws when those are all.
+    std::map<int32_t, int64_t> high_watermarks(const std::string& topic,
+                                               const std::vector<int32_t>& partitions);
     // The same, but that of the first record of a transaction that is still open: what a
     // read_committed reader can be shown ends there.
     std::map<int32_t, int64_t> last_stable_offsets(const std::string& topic,
-                                                   int32_t partition_count);
+                                                   const std::vector<int32_t>& partitions);
 
   private:
-    std::map<int32_t, int64_t> end_offsets(const std::string& topic, int32_t partition_count,
+    std::map<int32_t, int64_t> end_offsets(const std::string& topic,
+                                           const std::vector<int32_t>& partitions,
                                            rd_kafka_IsolationLevel_t isolation);
 
     rd_kafka_t* client_;

@@ -1,19 +1,24 @@
 #include "relay/settler.h"
 
 #include <gtest/gtest.h>
+#include <librdkafka/rdkafka.h>
+#include <sys/socket.h>
 
+#include <atomic>
 #include <chrono>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "core/failure.h"
+#include "core/kafka/admin.h"
 #include "relay/ledger_reader.h"
 #include "relay/ledger_topic.h"
 #include "relay/producer_pair.h"
 #include "tests/support/broker.h"
 #include "tests/support/by_hand.h"
 #include "tests/support/eventually.h"
+#include "tests/support/failures.h"
 #include "tests/support/installed.h"
 
 namespace millrace::test {
@@ -101,6 +106,70 @@ class BusyPublisher {
   private:
     std::jthread thread_;
 };
+
+// A client whose connection breaks, while that is wanted, as soon as it has asked for offsets: as
+// when a broker's machine went away and came back.
+class CutOffClient {
+  public:
+    CutOffClient() : client_(make(), kafka::Bury{&reaper_, nullptr}) {}
+
+    void cut(bool wanted) { is_cut_ = wanted; }
+    rd_kafka_t* get() const { return client_.get(); }
+
+  private:
+    static constexpr int16_t kListOffsets = 2;  // In Kafka's protocol.
+
+    rd_kafka_t* make() {
+        kafka::Conf conf = kafka::make_conf(kafka_options(), {});
+        rd_kafka_conf_interceptor_add_on_new(conf.get(), "cut", on_new, &is_cut_);
+        return kafka::make_client(RD_KAFKA_PRODUCER, std::move(conf));
+    }
+    static rd_kafka_resp_err_t on_new(rd_kafka_t* client, const rd_kafka_conf_t*, void* opaque,
+                                      char*, size_t) {
+        return rd_kafka_interceptor_add_on_request_sent(client, "cut", on_request, opaque);
+    }
+    static rd_kafka_resp_err_t on_request(rd_kafka_t*, int socket, const char*, int32_t,
+                                          int16_t api_key, int16_t, int32_t, size_t,
+                                          void* opaque) {
+        const auto& is_cut = *static_cast<const std::atomic<bool>*>(opaque);
+        if (api_key == kListOffsets && is_cut) shutdown(socket, SHUT_RDWR);
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
+
+    std::atomic<bool> is_cut_{false};
+    kafka::Reaper reaper_;
+    kafka::Client client_;
+};
+
+// PROTOCOL 4.2: the end of the ledger that a settle reads to. librdkafka tells of no error then and
+// of no offset. Taken for one, the settle ended at the partition's oldest record and halted a fleet
+// that was well.
+TEST(Settle, TakesNoEndFromABrokerThatWentAway) {
+    const std::string topic = fresh_name("ledger");
+    create_topic(topic, 2);
+    CutOffClient client;
+    kafka::Admin admin(client.get());
+    ASSERT_EQ(admin.high_watermarks(topic, {0, 1}).size(), 2U);
+
+    client.cut(true);
+    EXPECT_EQ(failure_of([&] { admin.high_watermarks(topic, {1}); }).reason(),
+              "kafka_unreachable");
+    EXPECT_EQ(failure_of([&] { admin.last_stable_offsets(topic, {0, 1}); }).reason(),
+              "kafka_unreachable");
+    client.cut(false);
+
+    EXPECT_EQ(admin.high_watermarks(topic, {0, 1}).size(), 2U);
+}
+
+// PROTOCOL 4.4: as one that no broker leads. It used to keep every publisher from settling.
+TEST(Settle, PassesOverAnotherPublishersPartitionThatNobodyTellsTheEndOf) {
+    const std::string topic = fresh_name("ledger");
+    create_topic(topic, kPublisherCount - 2);
+    kafka::Reaper reaper;
+    LedgerReader reader(kafka_options(), topic, Uuid::random(), reaper);
+
+    EXPECT_EQ(reader.others(0, 10s).unread, 2);
+}
 
 // PROTOCOL 4.4: a settle must not wait for a living publisher to pause, for then a dead one's lanes
 // would stand still the longer the more there is to do.

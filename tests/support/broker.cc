@@ -209,9 +209,12 @@ std::vector<SeenRecord> read_topic(const std::string& topic) {
     std::map<int32_t, int64_t> ends;
     await_broker("ends of " + topic, [&] {
         try {
-            ends = kafka::Admin(reader.get())
-                       .high_watermarks(topic, partition_count(reader.get(), topic));
-            return true;
+            std::vector<int32_t> partitions;
+            for (int32_t i = 0, count = partition_count(reader.get(), topic); i < count; ++i) {
+                partitions.push_back(i);
+            }
+            ends = kafka::Admin(reader.get()).high_watermarks(topic, partitions);
+            return ends.size() == partitions.size();
         } catch (const Failure& failure) {
             if (failure.kind() == FailureKind::kTransient) return false;  // No leader yet.
             throw;
@@ -226,7 +229,7 @@ std::vector<SeenRecord> read_topic(const std::string& topic) {
 size_t count_records(const std::string& topic) {
     const Reader reader = make_reader();
     std::vector<SeenRecord> records;
-    for (int32_t i = 0; i < partition_count(reader.get(), topic); ++i) {
+    for (int32_t i = 0, count = partition_count(reader.get(), topic); i < count; ++i) {
         read_partition(reader.get(), topic, i, /*high_watermark=*/-1, records);
     }
     return records.size();
