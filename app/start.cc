@@ -52,8 +52,7 @@ Ground look(const Config& config, bool migrate_first, kafka::Reaper& reaper) {
         if (config.boolean("relay.enabled")) check_relay_start(session, ground.installation);
     }
     check_same_installation(config, ground.installation, kafka_cluster_id(config, reaper));
-    ground.ledger_topic_id =
-        check_ledger_topic(kafka_options(config), ground.installation, reaper);
+    check_ledger_topic(kafka_options(config), ground.installation, reaper);
     return ground;
 }
 

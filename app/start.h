@@ -14,7 +14,6 @@ namespace millrace {
 // What the loops need to know before they begin.
 struct Ground {
     Installation installation;
-    std::string ledger_topic_id;
 };
 
 // Checks that this process may run on these servers, waiting for a server that does not answer: a

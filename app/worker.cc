@@ -47,7 +47,7 @@ void Worker::serve(const Ground& ground, std::stop_token stop) {
     const auto on_fatal = [this](const Failure& failure) { lifetime_.fail(failure); };
     if (has_relay) {
         relay_.emplace(relay_options(config_, ground.installation, instance_), ground.installation,
-                       ground.ledger_topic_id, reaper_, metrics_, on_fatal);
+                       reaper_, metrics_, on_fatal);
         health_.watch([this] {
             const RelayStatus status = relay_->status();
             LoopStatus shown{.reasons = {}, .longest_silence = status.longest_silence};

@@ -91,8 +91,7 @@ void Keeper::take_over(pg::Session& session, const FreePublisher& free, const Uu
     ProducerPair producers(options_.kafka, shared_.installation, shared_.reaper);
     try {
         producers.init(taken->number, {}, kSettleLimit);
-        Settler settler(session, shared_.installation, shared_.ledger, shared_.ledger_topic_id,
-                        shared_.metrics);
+        Settler settler(session, shared_.installation, shared_.ledger, shared_.metrics);
         settler.settle(*taken, kSettleLimit, [&](Publishers& locked) {
             // In the transaction that ends the settle: later it could hit the number's next owner.
             locked.free_all_lanes(taken->number);

@@ -25,6 +25,9 @@ class LedgerReader {
     LedgerReader(const kafka::ClientOptions& options, std::string topic, Uuid installation,
                  kafka::Reaper& reaper);
 
+    // Another one once the topic was made again.
+    std::string topic_id(std::chrono::milliseconds limit);
+
     // The newest committed record of a publisher's partition, none if it has none. Reads until it
     // has seen all below the partition's uncommitted high watermark: if somebody's transaction is
     // open there it waits, and says so by kTransient `ledger_open_transaction` (PROTOCOL 4.2).

@@ -160,8 +160,7 @@ void Publisher::settle() {
     shared_.lease.note_kafka_answer();
     MILLRACE_CRASH_POINT("relay.after_init");
 
-    Settler settler(*session_, shared_.installation, shared_.ledger, shared_.ledger_topic_id,
-                    shared_.metrics);
+    Settler settler(*session_, shared_.installation, shared_.ledger, shared_.metrics);
     settler.settle(*state_, kSettleLimit, [this](Publishers& publishers) {
         publishers.free_idle_lanes(state_->number);
         publishers.set_running(state_->number);

@@ -36,7 +36,6 @@ struct PublisherOptions {
 // What all publisher threads of a process share.
 struct RelayShared {
     const Installation& installation;
-    std::string ledger_topic_id;
     LedgerReader& ledger;
     Lease& lease;
     kafka::Reaper& reaper;

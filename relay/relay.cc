@@ -6,15 +6,13 @@
 
 namespace millrace {
 
-Relay::Relay(RelayOptions options, const Installation& installation, std::string ledger_topic_id,
-             kafka::Reaper& reaper, Metrics& metrics,
-             std::function<void(const Failure&)> on_fatal)
+Relay::Relay(RelayOptions options, const Installation& installation, kafka::Reaper& reaper,
+             Metrics& metrics, std::function<void(const Failure&)> on_fatal)
     : options_(std::move(options)),
       on_fatal_(std::move(on_fatal)),
       metrics_(metrics),
       ledger_(options_.publisher.kafka, installation.ledger_topic(), installation.id, reaper) {
-    const RelayShared shared{installation, std::move(ledger_topic_id), ledger_, lease_,
-                             reaper,       metrics_};
+    const RelayShared shared{installation, ledger_, lease_, reaper, metrics_};
     std::vector<PublisherWatch*> watched;
     for (int i = 0; i <= options_.publisher_count; ++i) {
         watches_.push_back(std::make_unique<PublisherWatch>());

@@ -32,8 +32,8 @@ struct RelayStatus {
 class Relay {
   public:
     // `on_fatal` is called once, from the thread that ended by a kFatal Failure.
-    Relay(RelayOptions options, const Installation& installation, std::string ledger_topic_id,
-          kafka::Reaper& reaper, Metrics& metrics, std::function<void(const Failure&)> on_fatal);
+    Relay(RelayOptions options, const Installation& installation, kafka::Reaper& reaper,
+          Metrics& metrics, std::function<void(const Failure&)> on_fatal);
 
     // Starts the threads; returns when stop was requested and all have handed over and ended.
     void run(std::stop_token stop);

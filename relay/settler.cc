@@ -19,16 +19,18 @@ std::string contradiction(int16_t publisher, int64_t ledger, int64_t database) {
 }  // namespace
 
 Settler::Settler(pg::Session& session, const Installation& installation, LedgerReader& ledger,
-                 std::string ledger_topic_id, RelayMetrics& metrics)
+                 RelayMetrics& metrics)
     : session_(session),
       installation_(installation),
       ledger_(ledger),
-      ledger_topic_id_(std::move(ledger_topic_id)),
       metrics_(metrics),
       publishers_(session) {}
 
 void Settler::settle(PublisherState& publisher, std::chrono::milliseconds limit,
                      const std::function<void(Publishers&)>& finish) {
+    // Asked each time: the topic may have been made again, and an operator have resumed, while this
+    // process ran.
+    ledger_topic_id_ = ledger_.topic_id(limit);
     pg::Transaction transaction(session_);
     LockedPublisher row = publishers_.lock(publisher);
     if (row.halted) {

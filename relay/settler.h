@@ -19,12 +19,12 @@ namespace millrace {
 class Settler {
   public:
     Settler(pg::Session& session, const Installation& installation, LedgerReader& ledger,
-            std::string ledger_topic_id, RelayMetrics& metrics);
+            RelayMetrics& metrics);
 
     // One transaction: redo if the ledger is one ahead, look at the other publishers, `finish`
     // (which may change rows of this publisher), COMMIT. Updates seq, version and generation of
-    // `publisher`. Blocks at most `limit` plus 5 s. Throws kLost if it was taken meanwhile, kHalt
-    // after it has halted all publishers because ledger and database contradict each other,
+    // `publisher`. Blocks at most twice `limit` plus 5 s. Throws kLost if it was taken meanwhile,
+    // kHalt after it has halted all publishers because ledger and database contradict each other,
     // kTransient or kUnknown when a server did not answer: take and settle again.
     void settle(PublisherState& publisher, std::chrono::milliseconds limit,
                 const std::function<void(Publishers&)>& finish);
@@ -42,7 +42,7 @@ class Settler {
     pg::Session& session_;
     const Installation& installation_;
     LedgerReader& ledger_;
-    std::string ledger_topic_id_;
+    std::string ledger_topic_id_;  // As of this settle.
     RelayMetrics& metrics_;
     Publishers publishers_;
 };

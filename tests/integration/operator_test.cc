@@ -11,6 +11,7 @@
 #include "core/failure.h"
 #include "relay/ledger_topic.h"
 #include "tests/support/broker.h"
+#include "tests/support/by_hand.h"
 #include "tests/support/eventually.h"
 #include "tests/support/folder.h"
 #include "tests/support/installed.h"
@@ -237,6 +238,31 @@ TEST_F(OperatorVerbs, ALedgerTopicMadeAgainHaltsAndIsResumed) {
     ASSERT_EQ(resume.exit_code, 0) << resume.output;
     installed_.insert(20);
     EXPECT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; }));
+    const Verdict verdict = installed_.verdict();
+    EXPECT_TRUE(verdict.is_clean()) << verdict.text();
+}
+
+// PROTOCOL 4.3: the topic's id is the row's, also for a relay that ran before the topic was made
+// again. It went by the old id and halted the fleet anew, as often as that was resumed.
+TEST_F(OperatorVerbs, RelaysThatRunWhileTheLedgerTopicIsMadeAgainGoOnOnceItIsResumed) {
+    LedgerRecord foreign = empty_record(installed_, 0, 0, 0);
+    foreign.installation = Uuid::random();
+    write_ledger(installed_, 0, encode(foreign));
+    installed_.insert(20);
+    RunningRelay relay(installed_);
+    ASSERT_TRUE(eventually(30s, [&] { return !halted().empty(); }));
+    ASSERT_THAT(halted(), Each(HasSubstr("prefix_taken")));
+
+    // As the README says.
+    delete_topic(installed_.installation.ledger_topic());
+    kafka::Reaper reaper;
+    ensure_ledger_topic(kafka_options(), installed_.installation, 1, reaper);
+    const Finished resume =
+        millrace({"ledger", "resume", "--trust-database", "--reason", "the other is gone"});
+
+    ASSERT_EQ(resume.exit_code, 0) << resume.output;
+    EXPECT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; }));
+    EXPECT_THAT(halted(), testing::IsEmpty());
     const Verdict verdict = installed_.verdict();
     EXPECT_TRUE(verdict.is_clean()) << verdict.text();
 }

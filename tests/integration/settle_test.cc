@@ -53,12 +53,11 @@ void make_ledger_topic_again(const Installed& installed) {
 class SettlerByHand {
   public:
     explicit SettlerByHand(const Installed& installed)
-        : topic_id_(check_ledger_topic(kafka_options(), installed.installation, reaper_)),
-          reader_(kafka_options(), installed.installation.ledger_topic(), installed.installation.id,
+        : reader_(kafka_options(), installed.installation.ledger_topic(), installed.installation.id,
                   reaper_),
           relay_metrics_(metrics_),
           session_(relay_session(installed)),
-          settler_(session_, installed.installation, reader_, topic_id_, relay_metrics_) {}
+          settler_(session_, installed.installation, reader_, relay_metrics_) {}
 
     // The reason of its failure; empty if it settled.
     std::string settle(PublisherState publisher, std::chrono::milliseconds limit = 10s) {
@@ -73,7 +72,6 @@ class SettlerByHand {
 
   private:
     kafka::Reaper reaper_;
-    std::string topic_id_;
     LedgerReader reader_;
     Metrics metrics_;
     RelayMetrics relay_metrics_;

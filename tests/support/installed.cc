@@ -115,10 +115,9 @@ Verdict Installed::verdict() {
 }
 
 RunningRelay::RunningRelay(const Installed& installed, RelayOptions options) {
-    const std::string topic_id =
-        check_ledger_topic(options.publisher.kafka, installed.installation, reaper_);
+    check_ledger_topic(options.publisher.kafka, installed.installation, reaper_);
     relay_ = std::make_unique<Relay>(
-        std::move(options), installed.installation, topic_id, reaper_, metrics_,
+        std::move(options), installed.installation, reaper_, metrics_,
         [](const Failure& failure) { std::cerr << "relay ended: " << failure.what() << '\n'; });
     thread_ = std::jthread([this](std::stop_token stop) { relay_->run(std::move(stop)); });
 }
