@@ -31,6 +31,10 @@ Assignment::Assignment(const ProjectionOptions& options, GroupConsumer& consumer
       taker_(options, consumer.raw(), metrics, watch),
       topic_watch_(consumer.raw(), options.topics) {}
 
+Assignment::~Assignment() {
+    for (const auto& [where, partition] : partitions_) metrics_.forget_lag(where);
+}
+
 void Assignment::seed(Positions& positions) { taker_.seed(positions); }
 
 void Assignment::fetch(milliseconds limit, size_t count_max) {
@@ -193,7 +197,8 @@ void Assignment::show_progress() {
     const auto now = std::chrono::duration_cast<milliseconds>(
         std::chrono::system_clock::now().time_since_epoch());
     for (const auto& [where, partition] : partitions_) {
-        if (partition.hold != OwnedPartition::Hold::kHeld) continue;
+        // One that is put off goes on being read, and its lag is what shows the trouble.
+        if (partition.hold == OwnedPartition::Hold::kWanted) continue;
         if (partition.is_at_end()) {
             metrics_.set_lag(where, 0, 0);
             continue;
@@ -232,6 +237,8 @@ void Assignment::note_changes() {
     for (const AssignmentChange& change : consumer_.take_changes()) {
         last_found_ = nullptr;
         partitions_.erase(change.where);
+        // Told now it could come after what its next owner tells.
+        to_commit_.erase(change.where);
         metrics_.forget_lag(change.where);
         if (change.is_gained) partitions_[change.where].where = change.where;
         log(LogLevel::kInfo, "consumers", change.is_gained ? "partition gained" : "partition lost",
@@ -247,6 +254,8 @@ void Assignment::note(Fetched fetched) {
         case Fetched::Kind::kEnd:
             partition->end_offset = fetched.offset;
             partition->ended_at = Clock::now();
+            // So the log goes on at the position: what was refused before is mended.
+            partition->refused_count = 0;
             return;
         case Fetched::Kind::kRefused:
             log(LogLevel::kWarn, "consumers", "log refused the position",
@@ -317,6 +326,8 @@ void Assignment::begin(OwnedPartition& partition, const Position& position) {
     partition.position = position;
     partition.set_held();
     last_found_ = nullptr;
+    // What an owner that died had applied last it may not have told the lag tools.
+    to_commit_[partition.where] = position.next_offset;
 }
 
 void Assignment::postpone(OwnedPartition& partition, std::string why,

@@ -27,6 +27,10 @@ class Assignment {
 
     Assignment(const ProjectionOptions& options, GroupConsumer& consumer,
                ProjectionMetrics& metrics, WorkerWatch& watch);
+    // Nothing is told any more of partitions that are others' from now on.
+    ~Assignment();
+    Assignment(const Assignment&) = delete;
+    Assignment& operator=(const Assignment&) = delete;
 
     // Positions for all partitions there are, if the projection was never seen.
     void seed(Positions& positions);

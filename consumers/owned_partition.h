@@ -33,7 +33,7 @@ struct OwnedPartition {
     std::string waiting;                       // Why it could not; empty once it is held.
     std::chrono::milliseconds retake_wait{0};  // Doubles each time another owner takes it from us.
     int beyond_end_count = 0;                  // Looks in a row that found the position so.
-    int refused_count = 0;                     // Refusals in a row without a record between.
+    int refused_count = 0;                     // Refusals in a row, nothing read between.
 
     Position position;
     uint64_t generation = 0;

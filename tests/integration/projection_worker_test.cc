@@ -156,6 +156,22 @@ TEST(ProjectionWorker, RunsInSeveralThreads) {
     EXPECT_EQ(running.status().halted, "");
 }
 
+// What the group's committed offset of partition 0 is; negative if there is none.
+int64_t committed_offset(const Counted& counted) {
+    kafka::Reaper reaper;
+    const kafka::Client client(
+        kafka::make_client(
+            RD_KAFKA_CONSUMER,
+            kafka::make_conf(kafka_options(), {{"group.id", counted.options().group}})),
+        kafka::Bury{&reaper, nullptr});
+    rd_kafka_topic_partition_list_t* list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, counted.topic.c_str(), 0);
+    rd_kafka_committed(client.get(), list, 1000);
+    const int64_t offset = list->elems[0].offset;
+    rd_kafka_topic_partition_list_destroy(list);
+    return offset;
+}
+
 TEST(ProjectionWorker, ShowsItsProgressToLagTools) {
     Counted counted(1);
     Feed feed(counted.topic);
@@ -163,19 +179,68 @@ TEST(ProjectionWorker, ShowsItsProgressToLagTools) {
     RunningProjection running(counted);
     ASSERT_TRUE(applies(counted, 10));
 
-    kafka::Reaper reaper;
-    const kafka::Client client(
-        kafka::make_client(
-            RD_KAFKA_CONSUMER,
-            kafka::make_conf(kafka_options(), {{"group.id", counted.options().group}})),
-        kafka::Bury{&reaper, nullptr});
-    EXPECT_TRUE(eventually(20s, [&] {
-        rd_kafka_topic_partition_list_t* list = rd_kafka_topic_partition_list_new(1);
-        rd_kafka_topic_partition_list_add(list, counted.topic.c_str(), 0);
-        rd_kafka_committed(client.get(), list, 1000);
-        const int64_t offset = list->elems[0].offset;
-        rd_kafka_topic_partition_list_destroy(list);
-        return offset == 10;
+    EXPECT_TRUE(eventually(20s, [&] { return committed_offset(counted) >= 10; }));
+}
+
+// The owner before it died after its last batch, so nobody had told. In a topic where nothing comes
+// any more it stayed so, and lag tools saw a lag for ever.
+TEST(ProjectionWorker, ShowsLagToolsWhereItBegins) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    feed.send_counted(10, 1, 1);
+    ProjectionOptions other = counted.options();
+    other.group += ".other";
+    {
+        RunningProjection before(counted, other);
+        ASSERT_TRUE(eventually(60s, [&] {
+            return counted.number("SELECT coalesce(max(next_offset), 0) FROM "
+                                  "millrace.positions") == 11;
+        }));
+    }
+
+    RunningProjection running(counted);
+
+    EXPECT_TRUE(eventually(20s, [&] { return committed_offset(counted) == 11; }));
+}
+
+// It stood at 0 for as long as a partition was put off.
+TEST(ProjectionWorker, ShowsTheLagOfAPartitionThatIsPutOff) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    ProjectionOptions options = counted.options();
+    options.retry_backoff = 10ms;
+    RunningProjection running(counted, options);
+    feed.send_counted(10, 1, 1);
+    ASSERT_TRUE(applies(counted, 10));
+
+    counted.at_insert("RAISE 'not yet' USING ERRCODE = '40001';");
+    feed.send_counted(20, 1, 1);
+
+    EXPECT_TRUE(eventually(30s, [&] {
+        return running.metric("millrace_projection_lag_events{") >= 20;
+    }));
+}
+
+// Others have its partitions once it is resumed.
+TEST(ProjectionWorker, ShowsNoLagOfPartitionsThatItLeft) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    ProjectionOptions options = counted.options();
+    options.retry_backoff = 10ms;
+    RunningProjection running(counted, options);
+    counted.at_insert("RAISE 'not yet' USING ERRCODE = '40001';");
+    feed.send_counted(20, 1, 1);
+    ASSERT_TRUE(eventually(30s, [&] {
+        return running.metric("millrace_projection_lag_events{") >= 20;
+    }));
+
+    counted.database.connect().run_script(
+        "CREATE OR REPLACE FUNCTION public.at_insert() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE 'never'; END $$");
+    ASSERT_TRUE(halts(counted));
+
+    EXPECT_TRUE(eventually(30s, [&] {
+        return running.metric("millrace_projection_lag_events{") == 0;
     }));
 }
 
