@@ -185,8 +185,8 @@ TEST(Settle, ReadsThePartitionOfAPublisherThatNeverPauses) {
     for (int i = 0; i < 10; ++i) EXPECT_EQ(reader.others(0, 300ms).unread, 0);
 }
 
-// PROTOCOL 4.4: one that died with a large transaction open hides nothing that it had committed, and
-// is not waited for.
+// PROTOCOL 4.4: one that died with a large transaction open hides nothing that it had committed,
+// and is not waited for.
 TEST(Settle, ReadsThePartitionOfAPublisherThatDiedInALongTransaction) {
     Installed installed;
     kafka::Reaper reaper;
