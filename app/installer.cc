@@ -160,6 +160,8 @@ Installing install(const Config& config, const InstallOptions& options, kafka::R
     }
     const Installation installation =
         ensure_installation(session, config, options, cluster_id, all.done);
+    // While nothing is kept yet: another name can still be given.
+    check_prefix(kafka_options(config), installation, reaper);
     transaction.commit();
 
     ensure_ledger_topic(kafka_options(config), installation, config.count("kafka.replication"),

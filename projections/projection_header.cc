@@ -9,6 +9,7 @@
 #include "projections/calendar.h"
 #include "projections/column_value.h"
 #include "projections/projection_parts.h"
+#include "schema/topic_name.h"
 
 namespace millrace {
 
@@ -28,12 +29,6 @@ bool has_only(std::string_view text, std::string_view allowed) {
 bool is_column_name(std::string_view name) {
     return !name.empty() && name.size() <= kIdentifierSizeMax && name[0] >= 'a' &&
            name[0] <= 'z' && has_only(name, "abcdefghijklmnopqrstuvwxyz0123456789_");
-}
-
-// Kafka's rule.
-bool is_topic_name(std::string_view name) {
-    return !name.empty() && name.size() <= 249 && name != "." && name != ".." &&
-           has_only(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
 }
 
 class HeaderParser {

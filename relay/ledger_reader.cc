@@ -50,14 +50,6 @@ LedgerReader::LedgerReader(const kafka::ClientOptions& options, std::string topi
     rd_kafka_poll_set_consumer(client_.get());
 }
 
-std::string LedgerReader::topic_id(std::chrono::milliseconds limit) {
-    const Deadline deadline = Clock::now() + limit;
-    const auto lock = lock_until(deadline);
-    const std::optional<kafka::TopicFacts> facts = admin(deadline).topic_facts(topic_);
-    if (!facts) throw transient("ledger_unread", "the topic " + topic_ + " does not exist");
-    return facts->topic_id;
-}
-
 std::optional<LedgerRecord> LedgerReader::newest(int16_t publisher,
                                                  std::chrono::milliseconds limit) {
     const Deadline deadline = Clock::now() + limit;

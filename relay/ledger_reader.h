@@ -4,7 +4,6 @@
 #include <map>
 #include <mutex>
 #include <optional>
-#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -24,9 +23,6 @@ class LedgerReader {
   public:
     LedgerReader(const kafka::ClientOptions& options, std::string topic, Uuid installation,
                  kafka::Reaper& reaper);
-
-    // Another one once the topic was made again.
-    std::string topic_id(std::chrono::milliseconds limit);
 
     // The newest committed record of a publisher's partition, none if it has none. Reads until it
     // has seen all below the partition's uncommitted high watermark: if somebody's transaction is

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "relay/ledger_check.h"
+#include "relay/ledger_topic.h"
 #include "relay/outbox.h"
 #include "relay/producer_pair.h"
 #include "relay/publishers.h"
@@ -34,12 +34,10 @@ std::string name_of(Trust trust) {
 }  // namespace
 
 LedgerResume::LedgerResume(pg::Session& session, const kafka::ClientOptions& options,
-                           const Installation& installation, std::string ledger_topic_id,
-                           kafka::Reaper& reaper)
+                           const Installation& installation, kafka::Reaper& reaper)
     : session_(session),
       options_(options),
       installation_(installation),
-      ledger_topic_id_(std::move(ledger_topic_id)),
       reaper_(reaper),
       ledger_(options, installation.ledger_topic(), installation.id, reaper),
       operator_(session) {}
@@ -67,6 +65,7 @@ void LedgerResume::fence() {
 
 std::map<int16_t, LedgerResume::Agreed> LedgerResume::agree(Trust trust,
                                                             const std::string& reason) {
+    const std::string topic_id = ledger_topic_id(ledger_.raw(), installation_);
     std::map<int16_t, Agreed> agreed;
     pg::Transaction transaction(session_);
     // The ledger is read under the rows' locks, which may take longer than a transaction may idle.
@@ -81,7 +80,7 @@ std::map<int16_t, LedgerResume::Agreed> LedgerResume::agree(Trust trust,
         const Agreed state{std::max(publisher.seq, q), std::max(publisher.epoch, ledger_epoch)};
         // An epoch that the lost part of the database had given out must not come again: a process
         // that still remembers it would take the publisher from its owner.
-        operator_.set_ledger_state(publisher.number, state.seq, state.epoch, ledger_topic_id_);
+        operator_.set_ledger_state(publisher.number, state.seq, state.epoch, topic_id);
         if (state.seq > 0) agreed.emplace(publisher.number, state);
     }
     operator_.record_act("ledger resume " + name_of(trust), "all publishers", reason);

@@ -23,8 +23,7 @@ enum class Trust {
 class LedgerResume {
   public:
     LedgerResume(pg::Session& session, const kafka::ClientOptions& options,
-                 const Installation& installation, std::string ledger_topic_id,
-                 kafka::Reaper& reaper);
+                 const Installation& installation, kafka::Reaper& reaper);
 
     // Returns what it did, a line each. Repeatable: after a crash or a failure in any step the
     // publishers are still halted, and it runs again. Throws kFatal `not_halted` unless all are.
@@ -45,7 +44,6 @@ class LedgerResume {
     pg::Session& session_;
     kafka::ClientOptions options_;
     const Installation& installation_;
-    std::string ledger_topic_id_;
     kafka::Reaper& reaper_;
     LedgerReader ledger_;
     Operator operator_;

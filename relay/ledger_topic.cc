@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::chrono::seconds kReadLimit{15};
 constexpr std::chrono::seconds kInitLimit{15};
-constexpr int kClaimTries = 30;
+constexpr std::chrono::seconds kClaimLimit{30};
 constexpr std::chrono::milliseconds kBetweenTries{200};
 
 Failure wrong_topic(const std::string& topic, const std::string& why) {
@@ -49,15 +49,17 @@ void check_claim(const Installation& installation, const ClaimRecord& claim) {
         "prefix_taken",
         "the prefix '" + installation.prefix + "' belongs to installation " +
             claim.installation.text() + ", ours is " + installation.id.text() +
-            ": run 'millrace migrate up --name ANOTHER'; or, if that installation is gone, stop "
-            "its processes, delete the topic " +
+            ": if ours is new, run 'millrace migrate up --name ANOTHER', with another "
+            "kafka.prefix if one is configured; or, if the other is gone, stop its processes, "
+            "delete the topic " +
             installation.ledger_topic() + " and run 'millrace migrate up'");
 }
 
 // Fenced means that another migrator writes its claim: read again and see whose it is.
 void write_claim(const kafka::ClientOptions& options, const Installation& installation,
                  LedgerReader& reader, kafka::Reaper& reaper) {
-    for (int attempt = 1;; ++attempt) {
+    const auto deadline = std::chrono::steady_clock::now() + kClaimLimit;
+    for (;;) {
         kafka::Producer producer(options, installation.prefix + ".claim", reaper);
         try {
             producer.init(kInitLimit);
@@ -75,7 +77,8 @@ void write_claim(const kafka::ClientOptions& options, const Installation& instal
             producer.commit();
             return;
         } catch (const Failure& failure) {
-            if (failure.kind() == FailureKind::kFatal || attempt == kClaimTries) throw;
+            if (failure.kind() == FailureKind::kFatal) throw;
+            if (std::chrono::steady_clock::now() >= deadline) throw;
         }
         // A topic made a moment ago may have no leader yet.
         std::this_thread::sleep_for(kBetweenTries);
@@ -83,6 +86,13 @@ void write_claim(const kafka::ClientOptions& options, const Installation& instal
 }
 
 }  // namespace
+
+void check_prefix(const kafka::ClientOptions& options, const Installation& installation,
+                  kafka::Reaper& reaper) {
+    LedgerReader reader(options, installation.ledger_topic(), installation.id, reaper);
+    if (!kafka::Admin(reader.raw()).topic_facts(installation.ledger_topic())) return;
+    if (const auto claim = reader.claim(kReadLimit)) check_claim(installation, *claim);
+}
 
 void ensure_ledger_topic(const kafka::ClientOptions& options, const Installation& installation,
                          int replication, kafka::Reaper& reaper) {
@@ -105,8 +115,14 @@ void ensure_ledger_topic(const kafka::ClientOptions& options, const Installation
     write_claim(options, installation, reader, reaper);
 }
 
-std::string check_ledger_topic(const kafka::ClientOptions& options,
-                               const Installation& installation, kafka::Reaper& reaper) {
+std::string ledger_topic_id(rd_kafka_t* client, const Installation& installation) {
+    const auto facts = kafka::Admin(client).topic_facts(installation.ledger_topic());
+    if (!facts) throw transient("ledger_unread", "the ledger topic does not exist");
+    return facts->topic_id;
+}
+
+void check_ledger_topic(const kafka::ClientOptions& options, const Installation& installation,
+                        kafka::Reaper& reaper) {
     LedgerReader reader(options, installation.ledger_topic(), installation.id, reaper);
     kafka::Admin admin(reader.raw());
     const std::string topic = installation.ledger_topic();
@@ -116,7 +132,6 @@ std::string check_ledger_topic(const kafka::ClientOptions& options,
     const auto claim = reader.claim(kReadLimit);
     // Without a claim the topic was made again; settling finds the contradiction, if there is one.
     if (claim) check_claim(installation, *claim);
-    return facts->topic_id;
 }
 
 }  // namespace millrace

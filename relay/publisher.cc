@@ -2,12 +2,13 @@
 
 #include <algorithm>
 
-#include "core/check.h"
 #include "core/crash_point.h"
 #include "core/kafka/admin.h"
 #include "core/log.h"
 #include "core/stop.h"
+#include "relay/ledger_topic.h"
 #include "relay/settler.h"
+#include "schema/topic_name.h"
 
 namespace millrace {
 
@@ -24,15 +25,6 @@ constexpr seconds kSettleLimit{8};  // Below idle_in_transaction_session_timeout
 constexpr milliseconds kTakeEvery{100};
 constexpr seconds kTopicGrace{5};
 constexpr milliseconds kAskTopicEvery{200};
-
-// As brokers allow: up to 249 letters, digits, dots, dashes and underscores, but not only dots.
-bool is_topic_name(std::string_view name) {
-    return !name.empty() && name.size() <= 249 && name != "." && name != ".." &&
-           std::all_of(name.begin(), name.end(), [](char c) {
-               return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                      c == '.' || c == '-' || c == '_';
-           });
-}
 
 }  // namespace
 
@@ -160,7 +152,8 @@ void Publisher::settle() {
     shared_.lease.note_kafka_answer();
     MILLRACE_CRASH_POINT("relay.after_init");
 
-    Settler settler(*session_, shared_.installation, shared_.ledger, shared_.metrics);
+    Settler settler(*session_, shared_.installation, shared_.ledger,
+                    ledger_topic_id(producers_.raw(), shared_.installation), shared_.metrics);
     settler.settle(*state_, kSettleLimit, [this](Publishers& publishers) {
         publishers.free_idle_lanes(state_->number);
         publishers.set_running(state_->number);

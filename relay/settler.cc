@@ -19,18 +19,16 @@ std::string contradiction(int16_t publisher, int64_t ledger, int64_t database) {
 }  // namespace
 
 Settler::Settler(pg::Session& session, const Installation& installation, LedgerReader& ledger,
-                 RelayMetrics& metrics)
+                 std::string ledger_topic_id, RelayMetrics& metrics)
     : session_(session),
       installation_(installation),
       ledger_(ledger),
+      ledger_topic_id_(std::move(ledger_topic_id)),
       metrics_(metrics),
       publishers_(session) {}
 
 void Settler::settle(PublisherState& publisher, std::chrono::milliseconds limit,
                      const std::function<void(Publishers&)>& finish) {
-    // Asked each time: the topic may have been made again, and an operator have resumed, while this
-    // process ran.
-    ledger_topic_id_ = ledger_.topic_id(limit);
     pg::Transaction transaction(session_);
     LockedPublisher row = publishers_.lock(publisher);
     if (row.halted) {
@@ -141,11 +139,11 @@ void Settler::halt_everything(const PublisherState& publisher, const std::string
                               const std::string& detail, int16_t about,
                               const std::function<bool(const PublisherSeq&)>& still_so) {
     session_.rollback();
-    // The others' claims hold their rows for as long as a transaction takes: wait for them.
-    session_.execute("SET lock_timeout = 0");
     bool halted = false;
     {
         pg::Transaction transaction(session_);
+        // The others' claims hold their rows for as long as a transaction takes: wait for them.
+        session_.execute("SET LOCAL lock_timeout = 0");
         const std::vector<PublisherSeq> rows = publishers_.lock_all();
         const PublisherSeq& mine = rows.at(static_cast<size_t>(publisher.number));
         // A settler that was stopped before an operator's `ledger resume` must not halt a healthy
@@ -156,7 +154,6 @@ void Settler::halt_everything(const PublisherState& publisher, const std::string
             halted = true;
         }
     }
-    session_.execute("SET lock_timeout = '2s'");
     if (!halted) throw lost("publisher_lost", "the contradiction is gone: " + detail);
     log(LogLevel::kError, "relay", "all publishers halted",
         {{"reason", reason}, {"detail", detail}});

@@ -18,12 +18,13 @@ namespace millrace {
 // is called; the ledger then decides. Not thread-safe: one per session.
 class Settler {
   public:
+    // `ledger_topic_id` as it is now: the topic may have been made again while this process ran.
     Settler(pg::Session& session, const Installation& installation, LedgerReader& ledger,
-            RelayMetrics& metrics);
+            std::string ledger_topic_id, RelayMetrics& metrics);
 
     // One transaction: redo if the ledger is one ahead, look at the other publishers, `finish`
     // (which may change rows of this publisher), COMMIT. Updates seq, version and generation of
-    // `publisher`. Blocks at most twice `limit` plus 5 s. Throws kLost if it was taken meanwhile,
+    // `publisher`. Blocks at most `limit` plus 5 s. Throws kLost if it was taken meanwhile,
     // kHalt after it has halted all publishers because ledger and database contradict each other,
     // kTransient or kUnknown when a server did not answer: take and settle again.
     void settle(PublisherState& publisher, std::chrono::milliseconds limit,
@@ -42,7 +43,7 @@ class Settler {
     pg::Session& session_;
     const Installation& installation_;
     LedgerReader& ledger_;
-    std::string ledger_topic_id_;  // As of this settle.
+    std::string ledger_topic_id_;
     RelayMetrics& metrics_;
     Publishers publishers_;
 };

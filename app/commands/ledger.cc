@@ -28,13 +28,14 @@ int ledger_status(const Arguments& arguments, const Config& config) {
     Connection connection(config);
     const Installation& installation = connection.installation;
     const kafka::ClientOptions options = kafka_options(config);
-    const std::string topic_id = check_ledger_topic(options, installation, reaper);
+    check_ledger_topic(options, installation, reaper);
     LedgerReader ledger(options, installation.ledger_topic(), installation.id, reaper);
     Operator db(connection.session);
 
     Table table({"publisher", "epoch", "database_seq", "ledger_seq", "finding", "halted", "owner",
                  "then"});
     bool is_wrong = false;
+    const std::string topic_id = ledger_topic_id(ledger.raw(), installation);
     for (const LedgerComparison& found : compare_ledger(db, ledger, topic_id, kReadLimit)) {
         const PublisherReport& publisher = found.publisher;
         const bool is_bad = publisher.halted || is_contradiction(found.finding);
@@ -64,9 +65,8 @@ int ledger_resume(const Arguments& arguments, const Config& config) {
     kafka::Reaper reaper;
     Connection connection(config);
     const kafka::ClientOptions options = kafka_options(config);
-    const std::string topic_id =
-        check_ledger_topic(options, connection.installation, reaper);
-    LedgerResume resume(connection.session, options, connection.installation, topic_id, reaper);
+    check_ledger_topic(options, connection.installation, reaper);
+    LedgerResume resume(connection.session, options, connection.installation, reaper);
     for (const std::string& line : resume.run(*arguments.trust, arguments.reason)) {
         std::cout << line << "\n";
     }

@@ -110,6 +110,8 @@ TEST_F(Migrate, ThePrefixOfAnotherInstallationIsTaken) {
     EXPECT_EQ(other.exit_code, kExitConfiguration);
     EXPECT_THAT(other.output, HasSubstr("prefix_taken"));
     EXPECT_THAT(other.output, HasSubstr("--name ANOTHER"));
+    const Finished as_it_says = up({"--name", name_ + "2"}, config_of(second.url()));
+    EXPECT_EQ(as_it_says.exit_code, 0) << as_it_says.output;
 }
 
 // PROTOCOL 1: a copy would fence the original.

@@ -249,7 +249,11 @@ TEST_F(OperatorVerbs, RelaysThatRunWhileTheLedgerTopicIsMadeAgainGoOnOnceItIsRes
     foreign.installation = Uuid::random();
     write_ledger(installed_, 0, encode(foreign));
     installed_.insert(20);
-    RunningRelay relay(installed_);
+    // Killed at the end: before 2.10 librdkafka may crash when a client is destroyed that met both
+    // topics.
+    Process::Options run;
+    run.arguments = {"run", "--config", config_};
+    const Process relay(run);
     ASSERT_TRUE(eventually(30s, [&] { return !halted().empty(); }));
     ASSERT_THAT(halted(), Each(HasSubstr("prefix_taken")));
 

@@ -57,7 +57,8 @@ class SettlerByHand {
                   reaper_),
           relay_metrics_(metrics_),
           session_(relay_session(installed)),
-          settler_(session_, installed.installation, reader_, relay_metrics_) {}
+          settler_(session_, installed.installation, reader_,
+                   ledger_topic_id(reader_.raw(), installed.installation), relay_metrics_) {}
 
     // The reason of its failure; empty if it settled.
     std::string settle(PublisherState publisher, std::chrono::milliseconds limit = 10s) {
@@ -145,6 +146,7 @@ class CutOffClient {
 TEST(Settle, TakesNoEndFromABrokerThatWentAway) {
     const std::string topic = fresh_name("ledger");
     create_topic(topic, 2);
+    ASSERT_TRUE(read_topic(topic).empty());  // So its partitions have leaders.
     CutOffClient client;
     kafka::Admin admin(client.get());
     ASSERT_EQ(admin.high_watermarks(topic, {0, 1}).size(), 2U);
@@ -163,6 +165,7 @@ TEST(Settle, TakesNoEndFromABrokerThatWentAway) {
 TEST(Settle, PassesOverAnotherPublishersPartitionThatNobodyTellsTheEndOf) {
     const std::string topic = fresh_name("ledger");
     create_topic(topic, kPublisherCount - 2);
+    ASSERT_TRUE(read_topic(topic).empty());  // So its partitions have leaders.
     kafka::Reaper reaper;
     LedgerReader reader(kafka_options(), topic, Uuid::random(), reaper);
 

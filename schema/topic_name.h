@@ -1,0 +1,17 @@
+#pragma once
+
+#include <algorithm>
+#include <string_view>
+
+namespace millrace {
+
+// As brokers allow: up to 249 letters, digits, dots, dashes and underscores, but not only dots.
+inline bool is_topic_name(std::string_view name) {
+    return !name.empty() && name.size() <= 249 && name != "." && name != ".." &&
+           std::all_of(name.begin(), name.end(), [](char c) {
+               return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '.' || c == '-' || c == '_';
+           });
+}
+
+}  // namespace millrace
