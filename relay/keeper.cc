@@ -4,6 +4,7 @@
 #include "core/crash_point.h"
 #include "core/log.h"
 #include "core/stop.h"
+#include "relay/ledger_topic.h"
 #include "relay/settler.h"
 
 namespace millrace {
@@ -21,12 +22,6 @@ constexpr seconds kLockedLimit{2};
 constexpr seconds kPingEvery{1};
 constexpr seconds kSampleEvery{5};
 
-constexpr std::string_view kHalted = R"(
-    SELECT true, split_part(halted, ':', 1), count(*)
-    FROM millrace.relay_lanes WHERE halted IS NOT NULL GROUP BY 2
-    UNION ALL
-    SELECT false, halted, count(*)
-    FROM millrace.relay_publishers WHERE halted IS NOT NULL GROUP BY 2)";
 
 }  // namespace
 
@@ -41,8 +36,7 @@ void Keeper::run(std::stop_token stop) {
         try {
             keep(stop);
         } catch (const Failure& failure) {
-            // Once running, a role that is locked out is waited for like an outage.
-            if (failure.kind() == FailureKind::kFatal && failure.reason() != "pg_refused") throw;
+            if (ends_program(failure)) throw;
             shared_.metrics.failure(failure.reason());
             log(LogLevel::kWarn, "keeper", "keeper interrupted",
                 {{"reason", failure.reason()}, {"detail", failure.detail()}});
@@ -91,7 +85,8 @@ void Keeper::take_over(pg::Session& session, const FreePublisher& free, const Uu
     ProducerPair producers(options_.kafka, shared_.installation, shared_.reaper);
     try {
         producers.init(taken->number, {}, kSettleLimit);
-        Settler settler(session, shared_.installation, shared_.ledger, shared_.metrics);
+        Settler settler(session, shared_.installation, shared_.ledger,
+                        ledger_topic_id(producers.raw(), shared_.installation), shared_.metrics);
         settler.settle(*taken, kSettleLimit, [&](Publishers& locked) {
             // In the transaction that ends the settle: later it could hit the number's next owner.
             locked.free_all_lanes(taken->number);
@@ -166,15 +161,9 @@ void Keeper::sample(pg::Session& session) {
     shared_.metrics.backlog_tasks.Set(static_cast<double>(backlog.task_count));
     shared_.metrics.oldest_task_age_seconds.Set(static_cast<double>(backlog.oldest_age_seconds));
 
-    std::map<std::string, int> lanes;
-    std::map<std::string, int> publishers;
-    const pg::Result halted = session.execute(kHalted);
-    for (int i = 0; i < halted.row_count(); ++i) {
-        auto& by_reason = halted.boolean(i, 0) ? lanes : publishers;
-        by_reason[halted.text(i, 1)] = static_cast<int>(halted.integer(i, 2));
-    }
-    shared_.metrics.set_halted_lanes(lanes);
-    shared_.metrics.set_halted_publishers(publishers);
+    const Publishers::Halted halted = Publishers(session).halted();
+    shared_.metrics.set_halted_lanes(halted.lanes);
+    shared_.metrics.set_halted_publishers(halted.publishers);
 }
 
 }  // namespace millrace

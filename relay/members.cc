@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "core/backoff.h"
 #include "core/log.h"
 #include "core/stop.h"
 #include "relay/publishers.h"
@@ -31,14 +30,6 @@ constexpr std::string_view kRemove = "DELETE FROM millrace.relay_members WHERE i
 // Rows of processes that died; their publishers have long been taken over.
 constexpr std::string_view kRemoveOld = R"(
     DELETE FROM millrace.relay_members WHERE lease_until < clock_timestamp() - interval '1 hour')";
-constexpr std::string_view kRelieve = R"(
-    UPDATE millrace.relay_publishers SET owner = NULL, running = false
-    WHERE number = (SELECT number FROM millrace.relay_publishers
-                    WHERE number = $1 AND epoch = $2
-                    FOR UPDATE SKIP LOCKED))";
-
-constexpr std::string_view kOwned =
-    "SELECT number, epoch FROM millrace.relay_publishers WHERE owner = $1";
 
 int64_t now_ns() {
     return Clock::now().time_since_epoch().count();
@@ -104,25 +95,24 @@ LeaseLoop::LeaseLoop(LeaseOptions options, Lease& lease, std::vector<PublisherWa
 }
 
 void LeaseLoop::run(std::stop_token stop) {
-    Backoff backoff(milliseconds(50), milliseconds(1000));
     while (!stop.stop_requested()) {
         try {
             keep(stop);
             return;
         } catch (const Failure& failure) {
-            // The program has connected before: a role that is locked out now is waited for.
-            if (failure.kind() == FailureKind::kFatal && failure.reason() != "pg_refused") throw;
+            if (ends_program(failure)) throw;
             log(LogLevel::kWarn, "lease", "lease connection lost",
                 {{"reason", failure.reason()}, {"detail", failure.detail()}});
             lease_.set_instance(std::nullopt);
         }
-        wait_for(stop, backoff.next());
+        wait_for(stop, backoff_.next());
     }
 }
 
 void LeaseLoop::keep(std::stop_token stop) {
     pg::Session session(options_.session);
     register_member(session);
+    backoff_.reset();
     while (wait_for(stop, options_.lease / 5)) {
         const std::optional<Uuid> instance = lease_.instance();
         if (!renew(session, *instance)) {
@@ -159,12 +149,12 @@ void LeaseLoop::relieve_hung_publishers(pg::Session& session) {
     for (const PublisherWatch* watch : watches_) {
         const auto held = watch->held();
         if (!held || watch->silence() < options_.hung_after) continue;
-        const pg::Params which = pg::Params().int2(held->number).int8(held->epoch);
-        bool relieved = session.execute(kRelieve, which).affected_count() == 1;
+        Publishers publishers(session);
+        bool relieved = publishers.relieve(held->number, held->epoch);
         if (!relieved) {
             // Its own session holds the row: end that session, then again.
-            Publishers(session).terminate(held->pid, held->started);
-            relieved = session.execute(kRelieve, which).affected_count() == 1;
+            publishers.terminate(held->pid, held->started);
+            relieved = publishers.relieve(held->number, held->epoch);
         }
         log(LogLevel::kError, "lease", "publisher made no progress; given up",
             {{"publisher", held->number}, {"relieved", relieved ? "yes" : "not yet"}});
@@ -173,9 +163,8 @@ void LeaseLoop::relieve_hung_publishers(pg::Session& session) {
 
 void LeaseLoop::relieve_stray_publishers(pg::Session& session, const Uuid& instance) {
     const auto strays_before = std::exchange(strays_, {});
-    const pg::Result owned = session.execute_repeated(kOwned, pg::Params().uuid(instance));
-    for (int i = 0; i < owned.row_count(); ++i) {
-        const std::pair which(static_cast<int16_t>(owned.integer(i, 0)), owned.integer(i, 1));
+    Publishers publishers(session);
+    for (const std::pair<int16_t, int64_t>& which : publishers.owned_by(instance)) {
         const bool is_run = std::any_of(watches_.begin(), watches_.end(), [&](const auto* watch) {
             const auto held = watch->held();
             return held && held->number == which.first && held->epoch == which.second;
@@ -187,9 +176,7 @@ void LeaseLoop::relieve_stray_publishers(pg::Session& session, const Uuid& insta
             strays_.emplace(which, since);
             continue;
         }
-        const bool relieved =
-            session.execute(kRelieve, pg::Params().int2(which.first).int8(which.second))
-                .affected_count() == 1;
+        const bool relieved = publishers.relieve(which.first, which.second);
         log(LogLevel::kWarn, "lease", "publisher owned by no thread; given up",
             {{"publisher", which.first},
              {"epoch", which.second},

@@ -2,16 +2,15 @@
 
 #include <atomic>
 #include <chrono>
-#include <functional>
 #include <map>
-#include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "core/metrics.h"
+#include "core/backoff.h"
 #include "core/pg/session.h"
 #include "core/uuid.h"
 #include "relay/outbox.h"
@@ -94,6 +93,7 @@ class LeaseLoop {
     LeaseOptions options_;
     Lease& lease_;
     std::vector<PublisherWatch*> watches_;
+    Backoff backoff_{std::chrono::milliseconds(50), std::chrono::milliseconds(1000)};
     std::map<std::pair<int16_t, int64_t>, std::chrono::steady_clock::time_point> strays_;
 };
 

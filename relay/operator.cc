@@ -4,19 +4,13 @@ namespace millrace {
 
 namespace {
 
-// A member is live while its lease stands and its lease connection is there; backend_start is
-// hidden from other roles, and hidden means alive (PROTOCOL 2.2).
 constexpr std::string_view kLanes = R"(
     SELECT l.lane, l.publisher, p.owner::text,
-           coalesce(m.lease_until >= clock_timestamp(), false)
-               AND EXISTS (SELECT FROM pg_stat_activity a
-                           WHERE a.pid = m.pid
-                             AND (a.backend_start = m.backend_start OR a.backend_start IS NULL)),
-           l.halted, l.paused, waiting.n,
+           m.instance IS NOT NULL, l.halted, l.paused, waiting.n,
            coalesce(extract(epoch FROM clock_timestamp() - oldest.created_at)::bigint, 0)
     FROM millrace.relay_lanes l
     LEFT JOIN millrace.relay_publishers p ON p.number = l.publisher
-    LEFT JOIN millrace.relay_members m ON m.instance = p.owner
+    LEFT JOIN millrace.live_members m ON m.instance = p.owner
     CROSS JOIN LATERAL (SELECT count(*) AS n
                         FROM (SELECT FROM millrace.pending_tasks t WHERE t.lane = l.lane
                               LIMIT $1::int) looked_at) waiting
@@ -26,12 +20,9 @@ constexpr std::string_view kLanes = R"(
 
 constexpr std::string_view kPublishers = R"(
     SELECT p.number, p.epoch, p.seq, p.halted, p.ledger_topic_id, p.owner::text,
-           coalesce(m.lease_until >= clock_timestamp(), false)
-               AND EXISTS (SELECT FROM pg_stat_activity a
-                           WHERE a.pid = m.pid
-                             AND (a.backend_start = m.backend_start OR a.backend_start IS NULL))
+           m.instance IS NOT NULL
     FROM millrace.relay_publishers p
-    LEFT JOIN millrace.relay_members m ON m.instance = p.owner
+    LEFT JOIN millrace.live_members m ON m.instance = p.owner
     ORDER BY p.number)";
 
 constexpr std::string_view kBacklog = R"(

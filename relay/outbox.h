@@ -63,7 +63,8 @@ struct Claim {
     std::vector<pg::Result> results;  // Owns what the tasks point into.
 };
 
-// All SQL on pending_tasks. Not thread-safe: one per session. Calls throw what Session throws.
+// All SQL that changes pending_tasks. Not thread-safe: one per session. Calls throw what Session
+// throws.
 class Outbox {
   public:
     // Settings that pin the claim's plan; for the session's options.

@@ -30,8 +30,7 @@ void Publisher::recover(const Failure& failure, std::stop_token stop) {
 
     switch (failure.kind()) {
         case FailureKind::kFatal:
-            // Once running, a role that is locked out is waited for like an outage.
-            if (failure.reason() != "pg_refused") throw failure;
+            if (ends_program(failure)) throw failure;
             break;
         case FailureKind::kLost:
             if (failure.reason() == "publisher_changed" && !is_in_kafka_) {

@@ -6,22 +6,16 @@ namespace millrace {
 
 namespace {
 
-// Live: the member's lease has not expired and its lease connection's backend is there. Other roles
-// may not see backend_start; hidden means alive (PROTOCOL 2.2). One that is halted because nobody
-// could read its record may be tried again: this may be a later program (PROTOCOL 4.1).
+// One that is halted because nobody could read its record may be tried again: this may be a later
+// program (PROTOCOL 4.1).
 constexpr std::string_view kFindFree = R"(
     SELECT p.number, p.epoch,
            EXISTS (SELECT FROM millrace.relay_lanes l WHERE l.publisher = p.number),
            p.owner IS NOT NULL, coalesce(p.pid, 0),
            coalesce(p.started, '2000-01-01 00:00:00+00'::timestamptz)
     FROM millrace.relay_publishers p
-    LEFT JOIN millrace.relay_members m ON m.instance = p.owner
     WHERE (p.halted IS NULL OR p.halted IN ('ledger_format', 'ledger_corrupt'))
-      AND (m.instance IS NULL
-           OR m.lease_until < clock_timestamp()
-           OR NOT EXISTS (SELECT FROM pg_stat_activity a
-                          WHERE a.pid = m.pid
-                            AND (a.backend_start = m.backend_start OR a.backend_start IS NULL))
+      AND (NOT EXISTS (SELECT FROM millrace.live_members m WHERE m.instance = p.owner)
            OR (p.number = $1 AND p.epoch = $2))
     ORDER BY p.number = $1 AND p.epoch = $2 DESC, 3 DESC, p.number)";
 
@@ -75,14 +69,25 @@ constexpr std::string_view kRelease = R"(
     UPDATE millrace.relay_publishers SET owner = NULL, running = false
     WHERE number = $1 AND epoch = $2)";
 
+constexpr std::string_view kOwnedBy =
+    "SELECT number, epoch FROM millrace.relay_publishers WHERE owner = $1";
+constexpr std::string_view kRelieve = R"(
+    UPDATE millrace.relay_publishers SET owner = NULL, running = false
+    WHERE number = (SELECT number FROM millrace.relay_publishers
+                    WHERE number = $1 AND epoch = $2
+                    FOR UPDATE SKIP LOCKED))";
+constexpr std::string_view kHalted = R"(
+    SELECT true, split_part(halted, ':', 1), count(*)
+    FROM millrace.relay_lanes WHERE halted IS NOT NULL GROUP BY 2
+    UNION ALL
+    SELECT false, halted, count(*)
+    FROM millrace.relay_publishers WHERE halted IS NOT NULL GROUP BY 2)";
+
 constexpr std::string_view kLeaveUnread = R"(
     UPDATE millrace.relay_publishers
     SET owner = NULL, running = false,
         halted = CASE WHEN NOT EXISTS (
-            SELECT FROM millrace.relay_members m
-            JOIN pg_stat_activity a ON a.pid = m.pid
-            WHERE m.instance <> $4 AND m.lease_until >= clock_timestamp()
-              AND (a.backend_start = m.backend_start OR a.backend_start IS NULL)) THEN $3 END
+            SELECT FROM millrace.live_members m WHERE m.instance <> $4) THEN $3 END
     WHERE number = $1 AND epoch = $2 AND halted IS NULL)";
 
 constexpr std::string_view kLanesOf =
@@ -120,12 +125,8 @@ constexpr std::string_view kShare = R"(
            (SELECT count(*) FROM millrace.relay_lanes
             WHERE publisher IS NULL AND halted IS NULL AND NOT paused)
     FROM millrace.relay_publishers p
-    JOIN millrace.relay_members m ON m.instance = p.owner
-    WHERE p.running AND p.halted IS NULL
-      AND m.lease_until >= clock_timestamp()
-      AND EXISTS (SELECT FROM pg_stat_activity a
-                  WHERE a.pid = m.pid
-                    AND (a.backend_start = m.backend_start OR a.backend_start IS NULL)))";
+    JOIN millrace.live_members m ON m.instance = p.owner
+    WHERE p.running AND p.halted IS NULL)";
 
 LockedPublisher locked_of(const pg::Result& row) {
     return {.seq = row.integer(0, 0),
@@ -207,6 +208,29 @@ bool Publishers::terminate(int64_t pid, int64_t started) {
     const pg::Result row = session_.execute(
         kTerminate, pg::Params().int4(static_cast<int32_t>(pid)).int8(started));
     return row.row_count() == 1 && row.boolean(0, 0);
+}
+
+std::vector<std::pair<int16_t, int64_t>> Publishers::owned_by(const Uuid& owner) {
+    const pg::Result rows = session_.execute_repeated(kOwnedBy, pg::Params().uuid(owner));
+    std::vector<std::pair<int16_t, int64_t>> owned;
+    for (int i = 0; i < rows.row_count(); ++i) {
+        owned.emplace_back(static_cast<int16_t>(rows.integer(i, 0)), rows.integer(i, 1));
+    }
+    return owned;
+}
+
+bool Publishers::relieve(int16_t number, int64_t epoch) {
+    return session_.execute(kRelieve, pg::Params().int2(number).int8(epoch)).affected_count() == 1;
+}
+
+Publishers::Halted Publishers::halted() {
+    const pg::Result rows = session_.execute(kHalted);
+    Halted halted;
+    for (int i = 0; i < rows.row_count(); ++i) {
+        auto& by_reason = rows.boolean(i, 0) ? halted.lanes : halted.publishers;
+        by_reason[rows.text(i, 1)] = static_cast<int>(rows.integer(i, 2));
+    }
+    return halted;
 }
 
 void Publishers::check(const PublisherState& publisher) {

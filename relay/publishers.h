@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/pg/session.h"
@@ -47,8 +49,9 @@ struct LaneShare {
     bool is_settled() const { return to_give.empty() && to_take == 0; }
 };
 
-// All SQL on relay_publishers and relay_lanes that a relay process runs; operators' verbs stand in
-// operator.h. Not thread-safe: one per session. Order of locks: publishers by number, then lanes.
+// All SQL on relay_publishers and relay_lanes that a relay process runs but the backlog's;
+// operators' verbs stand in operator.h. Not thread-safe: one per session. Order of locks:
+// publishers by number, then lanes.
 class Publishers {
   public:
     explicit Publishers(pg::Session& session) : session_(session) {}
@@ -61,6 +64,16 @@ class Publishers {
                                        int64_t started);
     // Ends the session that holds a free publisher's row (PROTOCOL 2.4). True if there was one.
     bool terminate(int64_t pid, int64_t started);
+    // Number and epoch of each that `owner` has by the database.
+    std::vector<std::pair<int16_t, int64_t>> owned_by(const Uuid& owner);
+    // Owner null where it is still at this epoch; false if it was not, or its row is locked.
+    bool relieve(int16_t number, int64_t epoch);
+    // How many are halted, by reason.
+    struct Halted {
+        std::map<std::string, int> lanes;
+        std::map<std::string, int> publishers;
+    };
+    Halted halted();
 
     // The rest runs in the caller's transaction.
     // Locks the row for an owner's change; throws kLost `publisher_lost`, `publisher_changed`.

@@ -14,8 +14,8 @@ struct Header {
 };
 
 // A message of Kafka, parsed as far as every projection needs it. All views point into the message,
-// which outlives the event. Made by parse_event(), which reads both formats the relay writes:
-// the bare payload with its facts in headers, and the whole envelope as JSON.
+// which outlives the event. Made by EventParser, which reads both formats the relay writes: the
+// bare payload with its facts in headers, and the whole envelope as JSON.
 struct Event {
     std::string_view topic;
     int32_t partition = 0;

@@ -9,7 +9,7 @@ namespace {
 // Any two migrators of a database meet on this number: "millrace" in ASCII.
 constexpr std::string_view kLock = "SELECT pg_advisory_xact_lock(7883964225434248037)";
 
-constexpr std::string_view kMakeHistory = R"(
+constexpr std::string_view kMakeSchema = R"(
     CREATE SCHEMA IF NOT EXISTS millrace)";
 constexpr std::string_view kMakeHistoryTable = R"(
     CREATE TABLE IF NOT EXISTS millrace.schema_migrations (
@@ -75,7 +75,7 @@ std::vector<AppliedMigration> migrate(pg::Session& session, int lane_count) {
     session.execute(kLock);
     session.execute("SELECT set_config('millrace.lane_count', $1, true)",
                     pg::Params().text(std::to_string(lane_count)));
-    session.execute(kMakeHistory);
+    session.execute(kMakeSchema);
     session.execute(kMakeHistoryTable);
     const int version = schema_state(session).version;
 
