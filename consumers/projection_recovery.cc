@@ -175,8 +175,7 @@ void ProjectionWorker::recover(const Failure& failure) {
     }
     switch (failure.kind()) {
         case FailureKind::kFatal:
-            // A password that is wrong now was right at the start, and will be again.
-            if (failure.reason() != "pg_refused") {
+            if (ends_program(failure)) {
                 // The process ends by this: the others need not wait for the session's end.
                 leave();
                 throw failure;

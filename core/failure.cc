@@ -59,4 +59,8 @@ Failure misconfigured(std::string reason, std::string detail) {
     return fatal(std::move(reason), std::move(detail)).with_exit_code(kExitConfiguration);
 }
 
+bool ends_program(const Failure& failure) {
+    return failure.kind() == FailureKind::kFatal && failure.reason() != "pg_refused";
+}
+
 }  // namespace millrace

@@ -61,4 +61,8 @@ Failure fatal(std::string reason, std::string detail);
 // A fatal failure that ends the process with 78: the configuration, or what it points to, is wrong.
 Failure misconfigured(std::string reason, std::string detail);
 
+// Whether a loop that has run before ends the program by it. A role that is locked out now was let
+// in at the start, and will be again: `pg_refused` is waited out like an outage.
+bool ends_program(const Failure& failure);
+
 }  // namespace millrace
