@@ -11,12 +11,12 @@ namespace millrace::kafka {
 namespace {
 
 // Each decides whether something is lost, doubled or reordered, so none is the user's to set.
-constexpr std::array<std::string_view, 18> kOurs{
+constexpr std::array<std::string_view, 20> kOurs{
     "acks", "request.required.acks", "auto.offset.reset", "check.crcs", "client.rack",
     "enable.auto.commit", "enable.auto.offset.store", "enable.idempotence", "enable.partition.eof",
-    "group.id", "group.instance.id", "group.protocol", "isolation.level",
+    "group.id", "group.instance.id", "group.protocol", "heartbeat.interval.ms", "isolation.level",
     "max.in.flight.requests.per.connection", "partition.assignment.strategy", "partitioner",
-    "transactional.id", "transaction.timeout.ms"};
+    "session.timeout.ms", "transactional.id", "transaction.timeout.ms"};
 
 void set(rd_kafka_conf_t* conf, const std::string& name, const std::string& value) {
     std::array<char, 512> error{};
@@ -39,8 +39,8 @@ void validate_properties(const std::map<std::string, std::string>& properties) {
         for (const std::string_view ours : kOurs) {
             if (name != ours) continue;
             throw misconfigured("kafka_property", "kafka.properties: " + name +
-                                                      " is set by millrace: exactly-once and order "
-                                                      "rest on it");
+                                                      " is set by millrace, whose promises rest on "
+                                                      "it or whose own keys stand for it");
         }
     }
     make_conf({.brokers = "localhost", .client_id = "millrace", .properties = properties}, {});

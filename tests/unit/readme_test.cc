@@ -105,6 +105,16 @@ TEST(Readme, ListsTheKeysOfTheConfiguration) {
     EXPECT_EQ(differences(table_of(read(kRoot / "README.md"), "Configuration"), keys), "");
 }
 
+TEST(Readme, NamesTheDefaultsOfTheConfiguration) {
+    const std::string text = read(kRoot / "README.md");
+    for (const ConfigKey& key : config_keys()) {
+        const std::string fallback =
+            key.fallback.empty() ? "" : "`" + std::string(key.fallback) + "`";
+        const std::string begin = "\n| `" + std::string(key.name) + "` | " + fallback + " |";
+        EXPECT_TRUE(text.find(begin) != std::string::npos) << begin;
+    }
+}
+
 TEST(Readme, ListsTheMetrics) {
     const Names names = metric_names(code());
 
