@@ -68,7 +68,6 @@ ProjectionOptions projection_options(const Config& config, const Installation& i
                                      const std::string& instance, const std::string& name) {
     ProjectionOptions options;
     options.session = session_options(config);
-    options.session.application_name += " " + name;
     options.kafka = kafka_options(config, installation, instance);
     options.thread_count = config.count("projections.threads");
     const auto overridden = config.map("projections.overrides.*.threads");
@@ -96,15 +95,21 @@ std::string instance_name() {
 
 Footprint footprint(const Config& config) {
     Footprint all{.session_count = 1,
-                  .thread_count = 2 + kAdminThreads + kProbeCount,  // The main one and the body.
+                  // The main one, the body, the reaper.
+                  .thread_count = 3 + kAdminThreads + kProbeCount,
                   .client_count = 1};
     if (config.boolean("relay.enabled")) {
         const int publishers = config.count("relay.publishers");
-        // Beside the publishers: lease and keeper; the reaper has no session. A keeper that settles
-        // a dead publisher has two producers too.
+        // Beside the publishers: lease and keeper, and the thread that looks after all. A keeper
+        // that settles a dead publisher has two producers too. Who begins two producers has a
+        // second thread meanwhile.
         all.session_count += publishers + 2;
-        all.thread_count += publishers + 3;
+        all.thread_count += 2 * publishers + 4;
         all.client_count += 2 * publishers + 3;
+    }
+    if (config.boolean("projections.enabled")) {
+        ++all.session_count;
+        ++all.thread_count;
     }
     for (const ProjectionFile& file : configured_projections(config)) {
         if (!is_chosen(config, file.name)) continue;

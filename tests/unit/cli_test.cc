@@ -137,7 +137,8 @@ TEST(CommandLine, ConfigShowHidesSecretsAndNamesOrigins) {
     ASSERT_EQ(finished.exit_code, 0) << finished.output;
     EXPECT_THAT(finished.output, Not(HasSubstr("s3cret")));
     const nlohmann::json shown = nlohmann::json::parse(finished.output);
-    EXPECT_EQ(shown["sessions_max"], 5);
+    // Two publishers, lease, keeper, the look at the projections, the probe of PostgreSQL.
+    EXPECT_EQ(shown["sessions_max"], 6);
     const auto& keys = shown["keys"];
     const auto publishers = std::find_if(keys.begin(), keys.end(), [](const auto& key) {
         return key["key"] == "relay.publishers";
