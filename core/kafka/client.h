@@ -37,8 +37,8 @@ Conf make_conf(const ClientOptions& options, const Properties& fixed);
 // Makes the client; its logs go to our log when its queue is polled.
 rd_kafka_t* make_client(rd_kafka_type_t type, Conf conf);
 
-// The failure that a code stands for outside of a transaction: `kafka_unreachable` and
-// `kafka_timeout` are kTransient, refused credentials and rights kHalt.
+// The failure that a code stands for outside of a transaction: `kafka_unreachable`,
+// `kafka_timeout`, and `kafka_not_authorised` for refused credentials and rights, are kTransient.
 Failure failure_of(rd_kafka_resp_err_t code, const std::string& what);
 
 }  // namespace millrace::kafka

@@ -38,8 +38,9 @@ struct DeliveryError {
 
 // One transactional id. Not thread-safe: one loop. Begin, produce, ledger record, commit; after any
 // Failure only destruction is allowed, which is quick (the reaper does the rest). Blocks at most
-// kTransactionTimeout plus the time of one request. Fenced is kLost `kafka_fenced`, everything else
-// that is not a clean end is kUnknown (PROTOCOL 3.7).
+// kTransactionTimeout plus the time of one request. Fenced is kLost `kafka_fenced`; a record that
+// is refused for what it is, kPoison (`topic_missing`, `topic_invalid`, `task_too_large`,
+// `task_refused`); everything else that is not a clean end, kUnknown (PROTOCOL 3.7).
 class Producer {
   public:
     Producer(const ClientOptions& options, const std::string& transactional_id, Reaper& reaper);
@@ -48,6 +49,7 @@ class Producer {
     // Fences the predecessor and ends its open transaction (PROTOCOL 4.2).
     void init(std::chrono::milliseconds timeout);
     // Makes the client know the topics, so that its first transaction does not wait a second.
+    // Throws as failure_of() when no broker tells of one.
     void warm_up(const std::vector<std::string>& topics);
 
     void begin();

@@ -95,7 +95,6 @@ ServerError error_of(const PGresult* result) {
     error.detail = field_of(result, PG_DIAG_MESSAGE_DETAIL);
     error.hint = field_of(result, PG_DIAG_MESSAGE_HINT);
     error.constraint = field_of(result, PG_DIAG_CONSTRAINT_NAME);
-    error.context = field_of(result, PG_DIAG_CONTEXT);
     error.position = std::atoi(field_of(result, PG_DIAG_STATEMENT_POSITION).c_str());
     if (error.message.empty()) error.message = PQresultErrorMessage(result);
     return error;

@@ -20,7 +20,6 @@ struct ServerError {
     std::string detail;
     std::string hint;
     std::string constraint;
-    std::string context;
     int position = 0;  // Of the character in the statement, from 1; 0: none given.
 
     // One line: message, detail, hint.

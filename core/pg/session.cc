@@ -29,7 +29,7 @@ bool wait_until(int socket, short events, Clock::time_point deadline) {
     }
 }
 
-std::string first_line(std::string text) {
+std::string one_line(std::string text) {
     while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
     for (char& c : text) {
         if (c == '\n' || c == '\t') c = ' ';
@@ -115,7 +115,7 @@ void Session::connect() {
     }
     if (PQstatus(connection_.get()) == CONNECTION_OK) return;
 
-    const std::string message = first_line(PQerrorMessage(connection_.get()));
+    const std::string message = one_line(PQerrorMessage(connection_.get()));
     if (is_refusal(message)) throw misconfigured("pg_refused", message);
     throw transient("pg_unreachable", message);
 }
@@ -240,7 +240,7 @@ Result Session::read_single() {
 }
 
 void Session::throw_broken() {
-    throw transient("pg_connection_lost", first_line(PQerrorMessage(connection_.get())));
+    throw transient("pg_connection_lost", one_line(PQerrorMessage(connection_.get())));
 }
 
 Clock::time_point Session::deadline() const { return Clock::now() + options_.call_timeout; }
