@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "core/kafka/client.h"
 #include "core/kafka/reaper.h"
@@ -16,12 +17,12 @@ class LogEnd {
     LogEnd(const kafka::ClientOptions& options, const std::string& topic, int partition_count,
            kafka::Reaper& reaper);
 
-    // Throws kTransient when the broker does not answer within 10 s.
+    // Blocks as kafka::Admin does. Throws kTransient when a partition's end is not told.
     int64_t sum();
 
   private:
     const std::string topic_;
-    const int partition_count_;
+    std::vector<int32_t> partitions_;
     kafka::Client client_;
 };
 
