@@ -1,6 +1,7 @@
 # The bench, as part of millrace_app: what it measures, and the ground that it measures on.
 target_sources(millrace_app PRIVATE
     bench/bench.cc
+    bench/count_watch.cc
     bench/drain.cc
     bench/ground.cc
     bench/latency.cc

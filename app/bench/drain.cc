@@ -1,9 +1,9 @@
 #include "app/bench/drain.h"
 
 #include <atomic>
-#include <optional>
 #include <vector>
 
+#include "app/bench/count_watch.h"
 #include "app/bench/log_end.h"
 #include "app/bench/preload.h"
 #include "app/bench/task_text.h"
@@ -57,32 +57,25 @@ DrainResult watch_drain(const BenchGround& ground, Workspace& workspace, Measure
     LogEnd end(workspace.kafka_options(), workspace.topic(), workspace.partition_count(),
                workspace.reaper());
     Progressing draining("drain of " + with_commas(task_count) + " tasks");
-    std::optional<Clock::time_point> first;
-    Clock::time_point changed_at = Clock::now();
+    CountWatch published(kPatience, [&worker] {
+        return "nothing was published for a minute by " + worker.child().name() + "; " +
+               worker.child().end_of_log();
+    });
     DrainResult result;
-    int64_t last = 0;
-    for (;;) {
-        ground.check_stop();
+    const auto is_over = [&] {
+        return published.count() >= task_count && Clock::now() - published.moved_at() > kQuiet &&
+               is_outbox_empty();
+    };
+    while (!is_over()) {
+        ground.pause(kLookEvery);
         worker.check();
-        const int64_t sum = end.sum();
-        const Clock::time_point now = Clock::now();
-        if (sum != last) {
-            if (!first) first = now;
-            changed_at = now;
-            last = sum;
+        if (published.note(end.sum())) {
             result.cpu = cpu.now(worker) - cpu_before;
             result.resident_mebibytes = worker.resident();
         }
-        draining.show(with_commas(last));
-        if (last >= task_count && now - changed_at > kQuiet && is_outbox_empty()) break;
-        if (now - changed_at > kPatience) {
-            throw fatal("bench_unsound", "nothing was published for a minute by " +
-                                             worker.child().name() + "; " +
-                                             worker.child().end_of_log());
-        }
-        ground.pause(kLookEvery);
+        draining.show(with_commas(published.count()));
     }
-    result.seconds = std::chrono::duration<double>(changed_at - *first).count();
+    result.seconds = published.seconds();
     result.rate = static_cast<double>(task_count) / result.seconds;
     return result;
 }

@@ -5,6 +5,7 @@
 #include <set>
 #include <vector>
 
+#include "app/bench/count_watch.h"
 #include "app/bench/task_text.h"
 #include "app/bench/task_writers.h"
 #include "app/bench/topic_reader.h"
@@ -113,19 +114,16 @@ template <typename Step>
 void await_all(const BenchGround& ground, const Sightings& sightings, int64_t count,
                MeasuredWorker& worker, const std::string& what, Step step) {
     Progressing progress(what);
-    int64_t last = -1;
-    Clock::time_point moved_at = Clock::now();
+    const auto seen = [&] {
+        return with_commas(sightings.count()) + " of " + with_commas(count) + " tasks";
+    };
+    CountWatch noted(kPatience, [&seen] { return "only " + seen() + " were seen"; });
     while (sightings.count() < count) {
         ground.check_stop();
         worker.check();
         step();
-        const Clock::time_point now = Clock::now();
-        if (sightings.noted_count() != last) moved_at = now;
-        last = sightings.noted_count();
-        const std::string seen =
-            with_commas(sightings.count()) + " of " + with_commas(count) + " tasks";
-        progress.show(seen + " seen");
-        if (now - moved_at > kPatience) throw fatal("bench_unsound", "only " + seen + " were seen");
+        noted.note(sightings.noted_count());
+        progress.show(seen() + " seen");
     }
 }
 

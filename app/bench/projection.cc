@@ -1,8 +1,8 @@
 #include "app/bench/projection.h"
 
-#include <optional>
 #include <vector>
 
+#include "app/bench/count_watch.h"
 #include "app/bench/task_text.h"
 #include "app/scratch/samples.h"
 #include "app/table.h"
@@ -14,8 +14,6 @@
 namespace millrace {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kKeyCount = 100'000;
 constexpr int64_t kTransactionEvents = 2000;
@@ -72,28 +70,17 @@ ProjectionResult measure_projection(const BenchGround& ground, int64_t event_cou
     Cpu before = watch.now(worker);
     before.worker = 0;
     Progressing applying("applying " + with_commas(event_count) + " events");
-    std::optional<Clock::time_point> first;
-    Clock::time_point moved_at = Clock::now();
-    double applied = 0;
-    while (static_cast<int64_t>(applied) < event_count) {
+    CountWatch applied(kPatience, [] { return "no event was applied for a minute"; });
+    while (applied.count() < event_count) {
         ground.pause(kLookEvery);
         worker.check();
-        const double now_applied = worker.metric(std::string(kApplied));
-        const Clock::time_point now = Clock::now();
-        if (now_applied > applied) {
-            if (!first) first = now;
-            moved_at = now;
-            applied = now_applied;
-        }
-        applying.show(with_commas(static_cast<int64_t>(applied)));
-        if (now - moved_at > kPatience) {
-            throw fatal("bench_unsound", "no event was applied for a minute");
-        }
+        applied.note(static_cast<int64_t>(worker.metric(std::string(kApplied))));
+        applying.show(with_commas(applied.count()));
     }
     ProjectionResult result;
     result.cpu = watch.now(worker) - before;
     result.resident_mebibytes = worker.resident();
-    result.seconds = std::chrono::duration<double>(moved_at - *first).count();
+    result.seconds = applied.seconds();
     result.rate = static_cast<double>(event_count) / result.seconds;
     worker.stop();
     const int64_t counted =

@@ -17,7 +17,8 @@ void feed_topic(const BenchGround& ground, Workspace& workspace, int64_t event_c
                 int64_t key_count);
 
 // A topic full of events over 100,000 keys into the sample read model `orders` by a worker. Throws
-// kFatal `bench_unsound` unless the read model then counts each event once.
+// kFatal `bench_unsound` unless the read model then counts each event once, and if there were too
+// few to see them come.
 ProjectionResult measure_projection(const BenchGround& ground, int64_t event_count,
                                     const Workspace::Values& values);
 BenchRow row_of(const std::string& measure, const ProjectionResult& result, int64_t event_count);

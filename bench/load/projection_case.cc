@@ -1,5 +1,4 @@
-#include <optional>
-
+#include "app/bench/count_watch.h"
 #include "app/bench/projection.h"
 #include "app/table.h"
 #include "bench/load/cases.h"
@@ -9,11 +8,11 @@ namespace millrace::bench {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr int64_t kKeyCount = 100'000;
 // A tenth: it takes as long as the whole does by a worker.
 constexpr int64_t kTextbookShare = 10;
+constexpr std::chrono::milliseconds kLookEvery{100};
+constexpr std::chrono::seconds kPatience{60};
 
 ProjectionResult consume_textbook(const BenchGround& ground, int64_t event_count) {
     Workspace workspace(ground.config, {.projections = {}, .program = "/proc/self/exe"});
@@ -27,18 +26,17 @@ ProjectionResult consume_textbook(const BenchGround& ground, int64_t event_count
     Cpu before = watch.now(consumer);
     before.worker = 0;
     Progressing consuming("textbook consumer of " + with_commas(event_count) + " events");
-    std::optional<Clock::time_point> first;
-    int64_t count = 0;
-    while (count < event_count) {
-        ground.pause(std::chrono::milliseconds(100));
+    CountWatch consumed(kPatience, [] { return "no event was consumed for a minute"; });
+    while (consumed.count() < event_count) {
+        ground.pause(kLookEvery);
         consumer.check();
-        count = session.execute("SELECT coalesce(sum(events), 0)::bigint FROM textbook_orders")
-                    .integer(0, 0);
-        if (count > 0 && !first) first = Clock::now();
-        consuming.show(with_commas(count));
+        consumed.note(
+            session.execute("SELECT coalesce(sum(events), 0)::bigint FROM textbook_orders")
+                .integer(0, 0));
+        consuming.show(with_commas(consumed.count()));
     }
     ProjectionResult result;
-    result.seconds = std::chrono::duration<double>(Clock::now() - *first).count();
+    result.seconds = consumed.seconds();
     result.rate = static_cast<double>(event_count) / result.seconds;
     result.cpu = watch.now(consumer) - before;
     result.resident_mebibytes = consumer.resident();

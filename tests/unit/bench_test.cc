@@ -2,12 +2,16 @@
 
 #include <numeric>
 
+#include "app/bench/count_watch.h"
 #include "app/bench/percentiles.h"
 #include "app/bench/report.h"
 #include "app/bench/task_text.h"
+#include "tests/support/failures.h"
 
 namespace millrace {
 namespace {
+
+using namespace std::chrono_literals;
 
 TEST(Percentiles, AreSamplesThatWereSeen) {
     std::vector<double> samples(1000);
@@ -43,6 +47,44 @@ TEST(BenchTask, HasThreeHundredBytesAndTellsItsNumber) {
         EXPECT_NE(payload.find(bench_key(n, 100'000)), std::string::npos);
     }
     EXPECT_EQ(bench_number("{}"), -1);
+}
+
+TEST(CountWatch, MeasuresFromTheFirstMoveToTheLast) {
+    CountWatch watch(60s, [] { return "nothing came"; });
+    const auto begin = CountWatch::Clock::now();
+
+    EXPECT_FALSE(watch.note(0, begin + 1s));
+    EXPECT_TRUE(watch.note(5, begin + 2s));
+    EXPECT_TRUE(watch.note(8, begin + 4s));
+    // A process that does not answer counts nothing.
+    EXPECT_FALSE(watch.note(0, begin + 5s));
+    EXPECT_TRUE(watch.note(9, begin + 6s));
+    EXPECT_FALSE(watch.note(9, begin + 7s));
+
+    EXPECT_EQ(watch.count(), 9);
+    EXPECT_EQ(watch.moved_at(), begin + 6s);
+    EXPECT_EQ(watch.seconds(), 4);
+}
+
+TEST(CountWatch, MakesNoFigureOfWhatCameBetweenTwoLooks) {
+    CountWatch watch(60s, [] { return "nothing came"; });
+    EXPECT_EQ(test::failure_of([&] { watch.seconds(); }).reason(), "bench_unsound");
+
+    watch.note(1000);
+
+    EXPECT_EQ(test::failure_of([&] { watch.seconds(); }).reason(), "bench_unsound");
+}
+
+TEST(CountWatch, LosesItsPatienceWhenNothingMoves) {
+    CountWatch watch(60s, [] { return "nothing came"; });
+    const auto begin = CountWatch::Clock::now();
+    watch.note(1, begin + 50s);
+
+    EXPECT_FALSE(watch.note(1, begin + 110s));
+    const Failure failure = test::failure_of([&] { watch.note(1, begin + 111s); });
+
+    EXPECT_EQ(failure.reason(), "bench_unsound");
+    EXPECT_EQ(failure.detail(), "nothing came");
 }
 
 TEST(BenchReport, RowsOfTheSameFiguresStandBelowOneHead) {
