@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <deque>
 #include <mutex>
-#include <optional>
-#include <thread>
-#include <vector>
 
 #include "app/bench/task_text.h"
+#include "app/scratch/part.h"
 #include "core/failure.h"
 
 namespace millrace {
@@ -23,30 +22,24 @@ constexpr std::string_view kNoRight = "42501";
 void preload(const PreloadOptions& options, const std::stop_token& stop) {
     std::atomic<int64_t> next{0};
     std::atomic<int64_t> done{0};
-    std::mutex mutex;
-    std::optional<Failure> failure;
-    const auto fill = [&] {
-        try {
-            pg::Session session(options.session);
-            while (!stop.stop_requested()) {
-                const int64_t first = next.fetch_add(kTransactionTasks);
-                if (first >= options.task_count) return;
-                const int64_t end = std::min(first + kTransactionTasks, options.task_count);
-                session.execute(options.insert,
-                                pg::Params().int8(options.key_count).int8(first).int8(end - 1));
-                const std::lock_guard lock(mutex);
-                options.on_progress(done += end - first);
-            }
-        } catch (const Failure& caught) {
-            const std::lock_guard lock(mutex);
-            failure = caught;
+    std::mutex telling;
+    const auto fill = [&](const std::stop_token& given_up) {
+        pg::Session session(options.session);
+        while (!stop.stop_requested() && !given_up.stop_requested()) {
+            const int64_t first = next.fetch_add(kTransactionTasks);
+            if (first >= options.task_count) return;
+            const int64_t end = std::min(first + kTransactionTasks, options.task_count);
+            session.execute(options.insert,
+                            pg::Params().int8(options.key_count).int8(first).int8(end - 1));
+            const std::lock_guard lock(telling);
+            options.on_progress(done += end - first);
         }
     };
     {
-        std::vector<std::jthread> threads;
-        for (int i = 0; i < kSessionCount; ++i) threads.emplace_back(fill);
+        std::deque<Part> parts;
+        for (int i = 0; i < kSessionCount; ++i) parts.emplace_back(fill);
+        for (Part& part : parts) part.join();
     }
-    if (failure) throw *failure;
     pg::Session session(options.session);
     session.execute("VACUUM (ANALYZE) " + options.table);
     try {

@@ -1,5 +1,7 @@
 #include "app/bench/task_writers.h"
 
+#include <algorithm>
+
 #include "app/bench/task_text.h"
 #include "core/stop.h"
 
@@ -27,34 +29,28 @@ TaskWriters::TaskWriters(Options options)
       task_count_(count_of(options_)),
       // The sessions are opened meanwhile.
       began_at_(Clock::now() + std::chrono::milliseconds(200)),
-      committed_at_(static_cast<size_t>(task_count_)),
-      running_count_(options_.writer_count) {
+      committed_at_(static_cast<size_t>(task_count_)) {
     for (int i = 0; i < options_.writer_count; ++i) {
-        threads_.emplace_back([this](const std::stop_token& stop) {
-            try {
-                write(stop);
-            } catch (const Failure& failure) {
-                const std::lock_guard lock(mutex_);
-                failure_ = failure;
-            }
-            --running_count_;
-        });
+        parts_.emplace_back([this](const std::stop_token& stop) { write(stop); });
     }
 }
 
 void TaskWriters::join() {
-    for (std::jthread& thread : threads_) {
-        if (thread.joinable()) thread.join();
-    }
-    const std::lock_guard lock(mutex_);
-    if (failure_) throw *failure_;
+    for (Part& part : parts_) part.join();
 }
 
 void TaskWriters::stop() {
-    for (std::jthread& thread : threads_) thread.request_stop();
-    for (std::jthread& thread : threads_) {
-        if (thread.joinable()) thread.join();
-    }
+    request_stop();
+    join();
+}
+
+void TaskWriters::request_stop() {
+    for (Part& part : parts_) part.request_stop();
+}
+
+bool TaskWriters::is_done() const {
+    return std::all_of(parts_.begin(), parts_.end(),
+                       [](const Part& part) { return part.has_ended(); });
 }
 
 std::optional<TaskWriters::Clock::time_point> TaskWriters::committed_at(int64_t number) const {

@@ -3,13 +3,13 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <mutex>
+#include <deque>
 #include <optional>
+#include <stop_token>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "core/failure.h"
+#include "app/scratch/part.h"
 #include "core/pg/session.h"
 
 namespace millrace {
@@ -34,15 +34,16 @@ class TaskWriters {
 
     // Begins at once.
     explicit TaskWriters(Options options);
-    ~TaskWriters() { stop(); }
+    // As stop(), but throws nothing.
+    ~TaskWriters() { request_stop(); }
     TaskWriters(const TaskWriters&) = delete;
     TaskWriters& operator=(const TaskWriters&) = delete;
 
     // Waits for the end of the last slot. Throws the Failure that ended one of them.
     void join();
-    // Ends early.
+    // Ends early. Throws the Failure that had ended one of them before.
     void stop();
-    bool is_done() const { return running_count_.load() == 0; }
+    bool is_done() const;
 
     // How many numbers there are, from first_number on.
     int64_t task_count() const { return task_count_; }
@@ -54,6 +55,7 @@ class TaskWriters {
     Clock::time_point began_at() const { return began_at_; }
 
   private:
+    void request_stop();
     void write(const std::stop_token& stop);
     void insert(pg::Session& session, int64_t first) const;
 
@@ -64,10 +66,7 @@ class TaskWriters {
     std::atomic<int64_t> next_slot_{0};
     std::atomic<int64_t> committed_count_{0};
     std::atomic<Clock::rep> delay_max_{0};
-    std::atomic<int> running_count_;
-    std::mutex mutex_;
-    std::optional<Failure> failure_;
-    std::vector<std::jthread> threads_;
+    std::deque<Part> parts_;  // Last: they use what stands above.
 };
 
 }  // namespace millrace

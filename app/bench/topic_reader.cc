@@ -36,24 +36,7 @@ TopicReader::TopicReader(const kafka::ClientOptions& options, const std::string&
     const rd_kafka_resp_err_t code = rd_kafka_assign(client_.get(), all);
     rd_kafka_topic_partition_list_destroy(all);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw kafka::failure_of(code, "reader");
-    thread_ = std::jthread([this](const std::stop_token& stop) {
-        try {
-            run(stop);
-        } catch (const Failure& failure) {
-            const std::lock_guard lock(mutex_);
-            failure_ = failure;
-        }
-    });
-}
-
-void TopicReader::check() {
-    const std::lock_guard lock(mutex_);
-    if (failure_) throw *failure_;
-}
-
-void TopicReader::stop() {
-    thread_.request_stop();
-    if (thread_.joinable()) thread_.join();
+    part_.emplace([this](const std::stop_token& stop) { run(stop); });
 }
 
 void TopicReader::run(const std::stop_token& stop) {

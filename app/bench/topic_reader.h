@@ -4,12 +4,11 @@
 
 #include <chrono>
 #include <functional>
-#include <mutex>
 #include <optional>
+#include <stop_token>
 #include <string>
-#include <thread>
 
-#include "core/failure.h"
+#include "app/scratch/part.h"
 #include "core/kafka/client.h"
 #include "core/kafka/reaper.h"
 
@@ -25,22 +24,17 @@ class TopicReader {
 
     TopicReader(const kafka::ClientOptions& options, const std::string& topic, int partition_count,
                 kafka::Reaper& reaper, OnRecord on_record);
-    ~TopicReader() { stop(); }
-    TopicReader(const TopicReader&) = delete;
-    TopicReader& operator=(const TopicReader&) = delete;
 
-    // Throws the Failure that ended it, if one did.
-    void check();
-    void stop();
+    // Both throw the Failure that ended it, if one did.
+    void check() { part_->check(); }
+    void stop() { part_->stop(); }
 
   private:
     void run(const std::stop_token& stop);
 
     const OnRecord on_record_;
     kafka::Client client_;
-    std::mutex mutex_;
-    std::optional<Failure> failure_;
-    std::jthread thread_;  // Last: it uses what stands above.
+    std::optional<Part> part_;  // Last: it uses what stands above, once that is whole.
 };
 
 // A header's value; empty if the record has none of the name.

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <iostream>
-#include <mutex>
 #include <optional>
 #include <thread>
 
@@ -12,6 +11,7 @@
 #include "app/demo/proof.h"
 #include "app/demo/shop.h"
 #include "app/demo/visibility.h"
+#include "app/scratch/part.h"
 #include "app/scratch/samples.h"
 #include "app/scratch/scratch.h"
 #include "core/log.h"
@@ -36,37 +36,6 @@ constexpr seconds kDrainPatience{20};
 // A doubled event would come right behind the last one.
 constexpr seconds kQuiet{1};
 constexpr seconds kChildStopLimit{20};
-
-// A thread of the demo whose failure the conductor looks at.
-class Part {
-  public:
-    template <typename Body>
-    explicit Part(Body body)
-        : thread_([this, body](std::stop_token stop) {
-              try {
-                  body(std::move(stop));
-              } catch (const Failure& failure) {
-                  const std::lock_guard lock(mutex_);
-                  failure_ = failure;
-              }
-          }) {}
-
-    void stop() {
-        thread_.request_stop();
-        if (thread_.joinable()) thread_.join();
-        check();
-    }
-
-    void check() {
-        const std::lock_guard lock(mutex_);
-        if (failure_) throw *failure_;
-    }
-
-  private:
-    std::mutex mutex_;
-    std::optional<Failure> failure_;
-    std::jthread thread_;  // Last: it uses what stands above.
-};
 
 // Everything of one run, in the order in which it can be taken away again.
 class Demo {
