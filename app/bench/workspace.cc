@@ -25,7 +25,7 @@ Workspace::Workspace(const Config& config, const Options& options)
         scratch_.write_projection("bench_" + std::to_string(++number) + ".sql",
                                   with_topic(text, topic_));
     }
-    scratch_.install();
+    scratch_.install([](const std::string& /*line*/) {});
 }
 
 Child Workspace::start_worker(const std::string& name, const Values& values) {

@@ -100,7 +100,7 @@ void Demo::prepare() {
     std::cout << "database " << scratch_.name() << " and topic " << kTopic << " made\n";
     Shop::create_tables(session_);
     for (const Sample& sample : samples()) scratch_.write_projection(sample.file_name, sample.text);
-    for (const std::string& line : scratch_.install()) std::cout << "migrate up: " << line << "\n";
+    scratch_.install([](const std::string& line) { std::cout << "migrate up: " << line << "\n"; });
 }
 
 void Demo::start_children() {

@@ -50,13 +50,13 @@ void Scratch::write_projection(std::string_view file_name, std::string_view text
     has_projections_ = true;
 }
 
-std::vector<std::string> Scratch::install() {
+void Scratch::install(const std::function<void(const std::string& line)>& on_done) {
     topics_.adopt("millrace." + name() + ".ledger");
     // Its own file alone: what overrides the user's must not override this one.
     const Config own = Config::load(write_config("install", {}).string(), {});
-    Installing made = millrace::install(own, {}, reaper_);
+    const Installing made = millrace::install(own, {}, reaper_);
+    for (const std::string& line : made.done) on_done(line);
     if (!made.refused.empty()) throw made.refused.front();
-    return std::move(made.done);
 }
 
 // JSON is YAML, and quotes whatever a value may hold.

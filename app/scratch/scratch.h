@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -35,9 +36,9 @@ class Scratch {
     void create_topic(const std::string& name, int partition_count);
     // Before install().
     void write_projection(std::string_view file_name, std::string_view text);
-    // As `migrate up` does it; returns what was done, a line each. Throws what install() does, and
-    // the Failure of a projection that is refused.
-    std::vector<std::string> install();
+    // As `migrate up` does it. `on_done` is told what was done, a line each. Throws what install()
+    // does, and then the Failure of a projection that was refused.
+    void install(const std::function<void(const std::string& line)>& on_done);
 
     // The file `<name>.yaml`: servers, password and properties as configured, this database, and
     // these values.
