@@ -115,20 +115,19 @@ void Shop::place(pg::Session& session, const std::string& order_id) {
     transaction.commit();
 }
 
-bool Shop::change(pg::Session& session, const Step& step) {
+void Shop::change(pg::Session& session, const Step& step) {
     const bool is_payment = step.act == Act::kPay;
     pg::Transaction transaction(session);
     // The UPDATE takes the order's lock; only then may the event be written, or two events of one
     // order could stand in another order than their transactions.
     const pg::Result changed = transaction.execute(is_payment ? kPayOrder : kCancelOrder,
                                                    pg::Params().text(step.order_id));
-    if (changed.affected_count() == 0) return false;
+    if (changed.affected_count() == 0) return;
     transaction.execute(is_payment ? kTellPaid : kTellWhole,
                         pg::Params()
                             .text(step.order_id)
                             .text(is_payment ? "OrderPaid" : "OrderCancelled"));
     transaction.commit();
-    return true;
 }
 
 // Most orders are paid, some cancelled, some both at the same moment by two writers.

@@ -52,7 +52,7 @@ class Shop {
     std::optional<Step> await_step(const std::stop_token& stop);
     std::optional<Step> take_due_step(Clock::time_point now, Clock::time_point& next_due);
     void place(pg::Session& session, const std::string& order_id);
-    bool change(pg::Session& session, const Step& step);
+    void change(pg::Session& session, const Step& step);
     void plan_future(const std::string& order_id);
 
     const ShopOptions options_;
