@@ -36,24 +36,26 @@ DrainResult measure_drain(const BenchGround& ground, int64_t task_count,
             ground.stop);
     ground.check_stop();
     pg::Session session(workspace.session_options());
-    const CpuWatch watch(ground, session);
+    const CpuWatch cpu(ground, session);
     const auto is_empty = [&session] {
         return !session.execute("SELECT EXISTS (SELECT FROM millrace.pending_tasks)").boolean(0, 0);
     };
     MeasuredWorker worker(workspace.start_worker("relay", values));
-    Cpu before = watch.now(worker);
-    before.worker = 0;
     DrainResult result =
-        watch_drain(ground, workspace, worker, task_count, is_empty, before, watch);
+        watch_drain({.ground = ground, .workspace = workspace, .worker = worker, .cpu = cpu},
+                    task_count, is_empty);
     result.transactions_per_second = worker.transaction_count() / result.seconds;
     worker.stop();
     check_topic(ground, workspace, task_count);
     return result;
 }
 
-DrainResult watch_drain(const BenchGround& ground, Workspace& workspace, MeasuredWorker& worker,
-                        int64_t task_count, const std::function<bool()>& is_outbox_empty,
-                        const Cpu& cpu_before, const CpuWatch& cpu) {
+DrainResult watch_drain(const Chain& chain, int64_t task_count,
+                        const std::function<bool()>& is_outbox_empty) {
+    MeasuredWorker& worker = chain.worker;
+    Workspace& workspace = chain.workspace;
+    Cpu before = chain.cpu.now(worker);
+    before.worker = 0;
     LogEnd end(workspace.kafka_options(), workspace.topic(), workspace.partition_count(),
                workspace.reaper());
     Progressing draining("drain of " + with_commas(task_count) + " tasks");
@@ -67,10 +69,10 @@ DrainResult watch_drain(const BenchGround& ground, Workspace& workspace, Measure
                is_outbox_empty();
     };
     while (!is_over()) {
-        ground.pause(kLookEvery);
+        chain.ground.pause(kLookEvery);
         worker.check();
         if (published.note(end.sum())) {
-            result.cpu = cpu.now(worker) - cpu_before;
+            result.cpu = chain.cpu.now(worker) - before;
             result.resident_mebibytes = worker.resident();
         }
         draining.show(with_commas(published.count()));

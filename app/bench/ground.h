@@ -60,4 +60,13 @@ class CpuWatch {
     const pid_t broker_;
 };
 
+// What one measurement runs on: the servers, an installation of its own, and the process that is
+// measured.
+struct Chain {
+    const BenchGround& ground;
+    Workspace& workspace;
+    MeasuredWorker& worker;
+    const CpuWatch& cpu;
+};
+
 }  // namespace millrace

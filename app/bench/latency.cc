@@ -110,51 +110,63 @@ LatencyResult result_of(const TaskWriters& writers, const Sightings& sightings,
     return result;
 }
 
-template <typename Step>
-void await_all(const BenchGround& ground, const Sightings& sightings, int64_t count,
-               MeasuredWorker& worker, const std::string& what, Step step) {
-    Progressing progress(what);
+// What is written, and where it is seen.
+struct OpenLoop {
+    TaskWriters::Options writers;  // Of the measurement, but for its first number.
+    Numbers numbers;
+    const Sightings& sightings;
+};
+
+// How many tasks must be seen, and what that is called.
+struct Goal {
+    std::string name;
+    int64_t count = 0;
+};
+
+template <typename Look>
+void await_all(const Chain& chain, const Sightings& sightings, const Goal& goal, Look look) {
+    Progressing progress(goal.name);
     const auto seen = [&] {
-        return with_commas(sightings.count()) + " of " + with_commas(count) + " tasks";
+        return with_commas(sightings.count()) + " of " + with_commas(goal.count) + " tasks";
     };
     CountWatch noted(kPatience, [&seen] { return "only " + seen() + " were seen"; });
-    while (sightings.count() < count) {
-        ground.check_stop();
-        worker.check();
-        step();
+    while (sightings.count() < goal.count) {
+        chain.ground.check_stop();
+        chain.worker.check();
+        look();
         noted.note(sightings.noted_count());
         progress.show(seen() + " seen");
     }
 }
 
-// Warm-up and measurement over a chain that runs; `step` is called while waiting.
-template <typename Step>
-LatencyResult run_writers(const BenchGround& ground, const LatencyOptions& options,
-                          const TaskWriters::Options& base, const Sightings& sightings,
-                          MeasuredWorker& worker, const CpuWatch& cpu,
-                          const std::function<void(const TaskWriters&)>& on_writers, Step step) {
-    const Numbers numbers = numbers_of(options);
-    TaskWriters::Options warm = base;
+// Warm-up and measurement over a chain that runs; `look` is called while waiting, with the writers
+// of the moment.
+template <typename Look>
+LatencyResult run_writers(const Chain& chain, const OpenLoop& loop, Look look) {
+    const Numbers& numbers = loop.numbers;
+    TaskWriters::Options warm = loop.writers;
     warm.first_number = numbers.first;
     warm.duration = kWarmUp;
     {
         TaskWriters writers(warm);
-        on_writers(writers);
-        await_all(ground, sightings, numbers.measured - numbers.first, worker, "warm-up", step);
+        await_all(chain, loop.sightings,
+                  {.name = "warm-up", .count = numbers.measured - numbers.first},
+                  [&] { look(writers); });
         writers.join();
     }
-    TaskWriters::Options measured = base;
+    TaskWriters::Options measured = loop.writers;
     measured.first_number = numbers.measured;
-    const Cpu before = cpu.now(worker);
-    const double transactions = worker.transaction_count();
+    const Cpu before = chain.cpu.now(chain.worker);
+    const double transactions = chain.worker.transaction_count();
     TaskWriters writers(measured);
-    on_writers(writers);
-    await_all(ground, sightings, numbers.end - numbers.first, worker, "open loop", step);
+    await_all(chain, loop.sightings, {.name = "open loop", .count = numbers.end - numbers.first},
+              [&] { look(writers); });
     writers.join();
-    const Cpu after = cpu.now(worker);
-    LatencyResult result = result_of(writers, sightings, numbers);
+    const Cpu after = chain.cpu.now(chain.worker);
+    LatencyResult result = result_of(writers, loop.sightings, numbers);
     result.cpu = after - before;
-    result.transactions_per_second = (worker.transaction_count() - transactions) / result.seconds;
+    result.transactions_per_second =
+        (chain.worker.transaction_count() - transactions) / result.seconds;
     return result;
 }
 
@@ -223,7 +235,8 @@ LatencyResult measure_latency(const BenchGround& ground, const LatencyOptions& o
 
 LatencyResult measure_latency(const BenchGround& ground, Workspace& workspace,
                               MeasuredWorker& worker, const LatencyOptions& options) {
-    Sightings sightings(numbers_of(options));
+    const Numbers numbers = numbers_of(options);
+    Sightings sightings(numbers);
     TopicReader reader(
         workspace.kafka_options(), workspace.topic(), workspace.partition_count(),
         workspace.reaper(), [&sightings](const rd_kafka_message_t& record, Clock::time_point at) {
@@ -234,9 +247,9 @@ LatencyResult measure_latency(const BenchGround& ground, Workspace& workspace,
     const CpuWatch cpu(ground, session);
     if (options.before) options.before(worker, cpu);
     return run_writers(
-        ground, options, writer_options(workspace, options), sightings, worker, cpu,
-        [](const TaskWriters&) {},
-        [&] {
+        {.ground = ground, .workspace = workspace, .worker = worker, .cpu = cpu},
+        {.writers = writer_options(workspace, options), .numbers = numbers, .sightings = sightings},
+        [&](const TaskWriters&) {
             reader.check();
             ground.pause(kLookEvery);
         });
@@ -250,17 +263,17 @@ LatencyResult measure_end_to_end(const BenchGround& ground, const LatencyOptions
     MeasuredWorker worker(workspace.start_worker("worker", options.values));
     worker.await_start();
     pg::Session session(workspace.session_options());
+    const CpuWatch cpu(ground, session);
     RowWatch watch(workspace.session_options(), sightings, numbers);
-    TaskWriters::Options base = writer_options(workspace, options);
-    base.key_count = kAllKeys;
-    const TaskWriters* current = nullptr;
-    LatencyResult result = run_writers(
-        ground, options, base, sightings, worker, CpuWatch(ground, session),
-        [&current](const TaskWriters& writers) { current = &writers; },
-        [&] {
-            watch.look(*current);
-            ground.pause(milliseconds(1));
-        });
+    TaskWriters::Options writers = writer_options(workspace, options);
+    writers.key_count = kAllKeys;
+    LatencyResult result =
+        run_writers({.ground = ground, .workspace = workspace, .worker = worker, .cpu = cpu},
+                    {.writers = writers, .numbers = numbers, .sightings = sightings},
+                    [&](const TaskWriters& current) {
+                        watch.look(current);
+                        ground.pause(milliseconds(1));
+                    });
     worker.stop();
     return result;
 }

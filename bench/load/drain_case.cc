@@ -27,15 +27,15 @@ DrainResult drain_textbook(const BenchGround& ground, int64_t task_count) {
              .on_progress = [&loading](int64_t done) { loading.show(with_commas(done)); }},
             ground.stop);
     ground.check_stop();
-    const CpuWatch watch(ground, session);
+    const CpuWatch cpu(ground, session);
     const auto is_empty = [&session] {
         return !session.execute("SELECT EXISTS (SELECT FROM textbook_outbox WHERE status = 'new')")
                     .boolean(0, 0);
     };
     MeasuredWorker relay = start_textbook_relay(workspace);
-    Cpu before = watch.now(relay);
-    before.worker = 0;
-    DrainResult result = watch_drain(ground, workspace, relay, task_count, is_empty, before, watch);
+    const DrainResult result =
+        watch_drain({.ground = ground, .workspace = workspace, .worker = relay, .cpu = cpu},
+                    task_count, is_empty);
     relay.stop();
     check_topic(ground, workspace, task_count);
     return result;
