@@ -53,7 +53,7 @@ Batch BatchCollector::collect(OwnedPartition& partition, const BatchLimits& limi
     Batch batch = catch_up(partition);
     batch.move.to = batch.move.from;
     handler_.clear();
-    for (const Message& message : partition.records) {
+    for (const kafka::Message& message : partition.records) {
         if (handler_.event_count() >= partition.event_count_max(limits)) break;
         if (handler_.byte_count() >= limits.byte_count) break;
         try {

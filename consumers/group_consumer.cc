@@ -10,29 +10,28 @@ namespace millrace {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using List = std::unique_ptr<rd_kafka_topic_partition_list_t,
-                             decltype(&rd_kafka_topic_partition_list_destroy)>;
-using Queue = std::unique_ptr<rd_kafka_queue_t, decltype(&rd_kafka_queue_destroy)>;
-using Event = std::unique_ptr<rd_kafka_event_t, decltype(&rd_kafka_event_destroy)>;
-using Error = std::unique_ptr<rd_kafka_error_t, decltype(&rd_kafka_error_destroy)>;
+using kafka::Error;
+using kafka::Message;
+using kafka::Partitions;
+using kafka::Queue;
 
 // An outage that ended leaves no trace in an idle topic, so what was said of it grows old.
 constexpr std::chrono::seconds kTroubleLasts{10};
 // To end the client once the group knows, and to answer what the group asks until then.
 constexpr std::chrono::seconds kCloseLimit{1};
 
-List make_list(int size) {
-    return {rd_kafka_topic_partition_list_new(size), &rd_kafka_topic_partition_list_destroy};
+Partitions make_list(int size) {
+    return Partitions(rd_kafka_topic_partition_list_new(size));
 }
 
-List list_of(const TopicPartition& where) {
-    List list = make_list(1);
+Partitions list_of(const TopicPartition& where) {
+    Partitions list = make_list(1);
     rd_kafka_topic_partition_list_add(list.get(), where.topic.c_str(), where.partition);
     return list;
 }
 
 void throw_if(rd_kafka_error_t* raw, const std::string& what) {
-    const Error error(raw, &rd_kafka_error_destroy);
+    const Error error(raw);
     if (error) throw kafka::failure_of(rd_kafka_error_code(error.get()), what);
 }
 
@@ -74,7 +73,7 @@ TopicPartition place_of(const rd_kafka_topic_partition_t& entry) {
 GroupConsumer::GroupConsumer(const GroupOptions& options, kafka::Reaper& reaper)
     : state_(std::make_shared<State>()), client_(make(options, state_, reaper)) {
     rd_kafka_poll_set_consumer(client_.get());
-    const List topics = make_list(static_cast<int>(options.topics.size()));
+    const Partitions topics = make_list(static_cast<int>(options.topics.size()));
     for (const std::string& topic : options.topics) {
         rd_kafka_topic_partition_list_add(topics.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
     }
@@ -134,7 +133,7 @@ uint64_t GroupConsumer::fetch_from(const TopicPartition& where, int64_t offset,
     for (const AssignmentChange& change : state_->changes) {
         if (change.where == where && !change.is_gained) return 0;
     }
-    const List list = list_of(where);
+    const Partitions list = list_of(where);
     list->elems[0].offset = offset;
     // The epoch lets the broker tell that the log was cut below what we have read (PROTOCOL 7.2).
     if (leader_epoch) {
@@ -167,7 +166,7 @@ void GroupConsumer::resume(const TopicPartition& where) {
 
 void GroupConsumer::commit_later(const std::map<TopicPartition, int64_t>& next_offsets) {
     if (next_offsets.empty()) return;
-    const List list = make_list(static_cast<int>(next_offsets.size()));
+    const Partitions list = make_list(static_cast<int>(next_offsets.size()));
     for (const auto& [where, offset] : next_offsets) {
         rd_kafka_topic_partition_list_add(list.get(), where.topic.c_str(), where.partition)
             ->offset = offset;
@@ -188,9 +187,8 @@ void GroupConsumer::close(std::chrono::milliseconds limit) {
     while (is_member() && Clock::now() < deadline - kCloseLimit) {
         const Message left_unread(rd_kafka_consumer_poll(client_.get(), 10));
     }
-    const Queue queue(rd_kafka_queue_new(client_.get()), &rd_kafka_queue_destroy);
-    const Error error(rd_kafka_consumer_close_queue(client_.get(), queue.get()),
-                      &rd_kafka_error_destroy);
+    const Queue queue(rd_kafka_queue_new(client_.get()));
+    const Error error(rd_kafka_consumer_close_queue(client_.get(), queue.get()));
     if (error) {
         log(LogLevel::kWarn, "consumers", "could not leave the group",
             {{"why", rd_kafka_error_string(error.get())}});
@@ -198,7 +196,7 @@ void GroupConsumer::close(std::chrono::milliseconds limit) {
     }
     // As events, not by callbacks: the queue gets the last records too, which no callback takes.
     while (rd_kafka_consumer_closed(client_.get()) == 0 && Clock::now() < deadline) {
-        const Event event(rd_kafka_queue_poll(queue.get(), 10), &rd_kafka_event_destroy);
+        const kafka::Event event(rd_kafka_queue_poll(queue.get(), 10));
         if (rd_kafka_event_type(event.get()) != RD_KAFKA_EVENT_REBALANCE) continue;
         on_rebalance(client_.get(), rd_kafka_event_error(event.get()),
                      rd_kafka_event_topic_partition_list(event.get()), state_.get());
@@ -226,7 +224,7 @@ void GroupConsumer::on_rebalance(rd_kafka_t* client, rd_kafka_resp_err_t code,
                                  void* opaque) noexcept {
     State& state = *static_cast<State*>(opaque);
     const bool is_gained = code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-    const List to_change = make_list(partitions->cnt);
+    const Partitions to_change = make_list(partitions->cnt);
     state.last_topic = nullptr;
     for (int i = 0; i < partitions->cnt; ++i) {
         const TopicPartition where = place_of(partitions->elems[i]);
@@ -240,8 +238,7 @@ void GroupConsumer::on_rebalance(rd_kafka_t* client, rd_kafka_resp_err_t code,
         rd_kafka_topic_partition_list_add(to_change.get(), where.topic.c_str(), where.partition);
     }
     const Error error(is_gained ? rd_kafka_incremental_assign(client, to_change.get())
-                                : rd_kafka_incremental_unassign(client, to_change.get()),
-                      &rd_kafka_error_destroy);
+                                : rd_kafka_incremental_unassign(client, to_change.get()));
     if (error) {
         log(LogLevel::kWarn, "consumers", "rebalance not acknowledged",
             {{"why", rd_kafka_error_string(error.get())}});
@@ -269,7 +266,7 @@ kafka::Client GroupConsumer::make(const GroupOptions& options, const std::shared
 // everything leaves the queue that stands in it: what is of that partition is of the stretch that
 // has ended, since no other is open (PROTOCOL 7.4).
 void GroupConsumer::drain() {
-    const Queue queue(rd_kafka_queue_get_consumer(client_.get()), &rd_kafka_queue_destroy);
+    const Queue queue(rd_kafka_queue_get_consumer(client_.get()));
     for (size_t left = rd_kafka_queue_length(queue.get()); left > 0; --left) {
         Message message(rd_kafka_consumer_poll(client_.get(), 0));
         if (!message) break;

@@ -13,15 +13,10 @@
 
 #include "consumers/topic_partition.h"
 #include "core/kafka/client.h"
+#include "core/kafka/handles.h"
 #include "core/kafka/reaper.h"
 
 namespace millrace {
-
-struct MessageDestroy {
-    void operator()(rd_kafka_message_t* message) const { rd_kafka_message_destroy(message); }
-};
-// Must be gone before its consumer is.
-using Message = std::unique_ptr<rd_kafka_message_t, MessageDestroy>;
 
 struct GroupOptions {
     kafka::ClientOptions kafka;
@@ -47,7 +42,7 @@ struct Fetched {
     };
     Kind kind = Kind::kNothing;
     uint64_t generation = 0;
-    Message message;  // Of kRecord.
+    kafka::Message message;  // Of kRecord.
     int64_t offset = 0;
     std::string detail;  // Of kRefused.
 };
@@ -111,7 +106,7 @@ class GroupConsumer {
                               kafka::Reaper& reaper);
     bool is_member() const;
     Fetched next(std::chrono::milliseconds limit);
-    Fetched judge(Message message);
+    Fetched judge(kafka::Message message);
     void drain();
     uint64_t generation_of(const rd_kafka_message_t& message);
     void note_trouble(const rd_kafka_message_t& message);

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <array>
-#include <memory>
 
 #include "core/kafka/admin.h"
 #include "core/kafka/client.h"
+#include "core/kafka/handles.h"
 #include "core/log.h"
 
 namespace millrace {
@@ -51,9 +51,7 @@ LogRange LogFacts::range(const TopicPartition& where) const {
 }
 
 int64_t LogFacts::offset_at(const TopicPartition& where, std::chrono::milliseconds time) const {
-    const std::unique_ptr<rd_kafka_topic_partition_list_t,
-                          decltype(&rd_kafka_topic_partition_list_destroy)>
-        list(rd_kafka_topic_partition_list_new(1), &rd_kafka_topic_partition_list_destroy);
+    const kafka::Partitions list(rd_kafka_topic_partition_list_new(1));
     rd_kafka_topic_partition_t* entry =
         rd_kafka_topic_partition_list_add(list.get(), where.topic.c_str(), where.partition);
     entry->offset = time.count();

@@ -37,7 +37,7 @@ struct OwnedPartition {
 
     Position position;
     uint64_t generation = 0;
-    std::deque<Message> records;  // From position.next_offset on, gaps of the log left out.
+    std::deque<kafka::Message> records;  // From position.next_offset on, gaps of the log left out.
     size_t byte_count = 0;
     Clock::time_point oldest_at{};  // When the first of them came.
     SequenceWatch sequence;
@@ -80,7 +80,7 @@ struct OwnedPartition {
         take_wait = std::chrono::milliseconds(0);
         waiting.clear();
     }
-    void add(Message message) {
+    void add(kafka::Message message) {
         if (records.empty()) oldest_at = Clock::now();
         byte_count += message->len + message->key_len;
         end_offset = -1;

@@ -8,21 +8,15 @@ namespace {
 
 constexpr std::chrono::seconds kAskEvery{3};
 
-using Event = std::unique_ptr<rd_kafka_event_t, decltype(&rd_kafka_event_destroy)>;
-using Topics = std::unique_ptr<rd_kafka_TopicCollection_t,
-                               decltype(&rd_kafka_TopicCollection_destroy)>;
-
 }  // namespace
 
 TopicWatch::TopicWatch(rd_kafka_t* client, std::vector<std::string> topics)
-    : client_(client),
-      topics_(std::move(topics)),
-      queue_(rd_kafka_queue_new(client), &rd_kafka_queue_destroy) {}
+    : client_(client), topics_(std::move(topics)), queue_(rd_kafka_queue_new(client)) {}
 
 std::map<std::string, Uuid> TopicWatch::look() {
     std::map<std::string, Uuid> ids;
     if (Clock::now() >= next_ask_) ask();
-    const Event event(rd_kafka_queue_poll(queue_.get(), 0), &rd_kafka_event_destroy);
+    const kafka::Event event(rd_kafka_queue_poll(queue_.get(), 0));
     // A broker that does not answer shows elsewhere.
     if (!event || rd_kafka_event_error(event.get()) != RD_KAFKA_RESP_ERR_NO_ERROR) return ids;
     size_t count = 0;
@@ -42,8 +36,8 @@ void TopicWatch::ask() {
     next_ask_ = Clock::now() + kAskEvery;
     std::vector<const char*> names;
     for (const std::string& topic : topics_) names.push_back(topic.c_str());
-    const Topics collection(rd_kafka_TopicCollection_of_topic_names(names.data(), names.size()),
-                            &rd_kafka_TopicCollection_destroy);
+    const kafka::Topics collection(
+        rd_kafka_TopicCollection_of_topic_names(names.data(), names.size()));
     rd_kafka_DescribeTopics(client_, collection.get(), nullptr, queue_.get());
 }
 

@@ -4,10 +4,10 @@
 
 #include <chrono>
 #include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
+#include "core/kafka/handles.h"
 #include "core/uuid.h"
 
 namespace millrace {
@@ -24,13 +24,12 @@ class TopicWatch {
 
   private:
     using Clock = std::chrono::steady_clock;
-    using Queue = std::unique_ptr<rd_kafka_queue_t, decltype(&rd_kafka_queue_destroy)>;
 
     void ask();
 
     rd_kafka_t* client_;
     const std::vector<std::string> topics_;
-    Queue queue_;
+    kafka::Queue queue_;
     Clock::time_point next_ask_{};
 };
 

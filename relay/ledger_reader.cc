@@ -1,8 +1,8 @@
 #include "relay/ledger_reader.h"
 
 #include <algorithm>
-#include <memory>
 
+#include "core/kafka/handles.h"
 #include "core/log.h"
 #include "relay/publishers.h"
 
@@ -11,9 +11,6 @@ namespace millrace {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using Message = std::unique_ptr<rd_kafka_message_t, decltype(&rd_kafka_message_destroy)>;
-using Partitions = std::unique_ptr<rd_kafka_topic_partition_list_t,
-                                   decltype(&rd_kafka_topic_partition_list_destroy)>;
 
 // A transaction is a record and a marker, so eight offsets hold the newest few.
 constexpr int64_t kFirstStep = 8;
@@ -130,7 +127,7 @@ void LedgerReader::ping() {
     const auto lock = lock_until(deadline);
     high_watermark(0, deadline);
     // Serves the client's log lines; nothing is assigned, so there is no message.
-    const Message none(rd_kafka_consumer_poll(client_.get(), 0), &rd_kafka_message_destroy);
+    const kafka::Message none(rd_kafka_consumer_poll(client_.get(), 0));
 }
 
 std::unique_lock<std::timed_mutex> LedgerReader::lock_until(Deadline deadline) {
@@ -165,17 +162,15 @@ std::optional<LedgerRecord> LedgerReader::newest_below(int16_t publisher, int64_
 // is met: a publisher at work commits again and again before its partition shows one.
 LedgerReader::Tail LedgerReader::read(int32_t partition, int64_t from, int64_t end,
                                       Deadline deadline) {
-    const Partitions assignment(rd_kafka_topic_partition_list_new(1),
-                                &rd_kafka_topic_partition_list_destroy);
+    const kafka::Partitions assignment(rd_kafka_topic_partition_list_new(1));
     rd_kafka_topic_partition_list_add(assignment.get(), topic_.c_str(), partition)->offset = from;
     rd_kafka_resp_err_t code = rd_kafka_assign(client_.get(), assignment.get());
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw kafka::failure_of(code, "assign the ledger");
 
     Tail tail;
     while (!tail.is_complete && Clock::now() < deadline) {
-        const Message message(
-            rd_kafka_consumer_poll(client_.get(), std::min(100, milliseconds_left(deadline))),
-            &rd_kafka_message_destroy);
+        const kafka::Message message(
+            rd_kafka_consumer_poll(client_.get(), std::min(100, milliseconds_left(deadline))));
         if (message == nullptr) continue;
         if (message->rkt != nullptr && message->partition != partition) continue;  // Of before.
         if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {

@@ -1,7 +1,8 @@
 #include "app/bench/topic_reader.h"
 
 #include <array>
-#include <memory>
+
+#include "core/kafka/handles.h"
 
 namespace millrace {
 
@@ -9,10 +10,6 @@ namespace {
 
 constexpr int kPollMs = 100;
 constexpr size_t kBatchMax = 1000;
-
-struct QueueDestroy {
-    void operator()(rd_kafka_queue_t* queue) const { rd_kafka_queue_destroy(queue); }
-};
 
 kafka::Properties reader_properties() {
     return {{"group.id", "millrace-bench"},  {"isolation.level", "read_committed"},
@@ -28,20 +25,18 @@ TopicReader::TopicReader(const kafka::ClientOptions& options, const std::string&
       client_(kafka::make_client(RD_KAFKA_CONSUMER, kafka::make_conf(options, reader_properties())),
               kafka::Bury{&reaper, nullptr}) {
     rd_kafka_poll_set_consumer(client_.get());
-    rd_kafka_topic_partition_list_t* all = rd_kafka_topic_partition_list_new(partition_count);
+    const kafka::Partitions all(rd_kafka_topic_partition_list_new(partition_count));
     for (int i = 0; i < partition_count; ++i) {
-        rd_kafka_topic_partition_list_add(all, topic.c_str(), i)->offset =
+        rd_kafka_topic_partition_list_add(all.get(), topic.c_str(), i)->offset =
             RD_KAFKA_OFFSET_BEGINNING;
     }
-    const rd_kafka_resp_err_t code = rd_kafka_assign(client_.get(), all);
-    rd_kafka_topic_partition_list_destroy(all);
+    const rd_kafka_resp_err_t code = rd_kafka_assign(client_.get(), all.get());
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw kafka::failure_of(code, "reader");
     part_.emplace([this](const std::stop_token& stop) { run(stop); });
 }
 
 void TopicReader::run(const std::stop_token& stop) {
-    const std::unique_ptr<rd_kafka_queue_t, QueueDestroy> queue(
-        rd_kafka_queue_get_consumer(client_.get()));
+    const kafka::Queue queue(rd_kafka_queue_get_consumer(client_.get()));
     std::array<rd_kafka_message_t*, kBatchMax> messages{};
     while (!stop.stop_requested()) {
         // One is waited for; what else is there comes with the next calls, without waiting: a

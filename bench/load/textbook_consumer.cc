@@ -2,10 +2,10 @@
 
 #include <librdkafka/rdkafka.h>
 
-#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "core/failure.h"
+#include "core/kafka/handles.h"
 
 namespace millrace::bench {
 
@@ -32,17 +32,11 @@ constexpr std::string_view kUpsert = R"(
         placed_at    = excluded.placed_at,
         events       = t.events + 1)";
 
-struct Destroy {
-    void operator()(rd_kafka_t* client) const { rd_kafka_destroy(client); }
-    void operator()(rd_kafka_message_t* message) const { rd_kafka_message_destroy(message); }
-};
-
 void subscribe(rd_kafka_t* consumer, const std::string& topic) {
     rd_kafka_poll_set_consumer(consumer);
-    rd_kafka_topic_partition_list_t* topics = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(topics, topic.c_str(), RD_KAFKA_PARTITION_UA);
-    const rd_kafka_resp_err_t code = rd_kafka_subscribe(consumer, topics);
-    rd_kafka_topic_partition_list_destroy(topics);
+    const kafka::Partitions topics(rd_kafka_topic_partition_list_new(1));
+    rd_kafka_topic_partition_list_add(topics.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
+    const rd_kafka_resp_err_t code = rd_kafka_subscribe(consumer, topics.get());
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw kafka::failure_of(code, "subscribe");
 }
 
@@ -62,15 +56,14 @@ void upsert(pg::Session& session, const rd_kafka_message_t& record) {
 void run_textbook_consumer(const TextbookConsumerOptions& options) {
     pg::Session session(options.session);
     session.prepare("upsert", kUpsert);
-    const std::unique_ptr<rd_kafka_t, Destroy> consumer(kafka::make_client(
+    const kafka::Handle<rd_kafka_t, rd_kafka_destroy> consumer(kafka::make_client(
         RD_KAFKA_CONSUMER, kafka::make_conf(options.kafka, {{"group.id", options.topic + ".book"},
                                                             {"isolation.level", "read_committed"},
                                                             {"enable.auto.commit", "false"},
                                                             {"auto.offset.reset", "earliest"}})));
     subscribe(consumer.get(), options.topic);
     for (int row_count = 0;;) {
-        const std::unique_ptr<rd_kafka_message_t, Destroy> record(
-            rd_kafka_consumer_poll(consumer.get(), kPollMs));
+        const kafka::Message record(rd_kafka_consumer_poll(consumer.get(), kPollMs));
         if (record == nullptr || record->err != RD_KAFKA_RESP_ERR_NO_ERROR) continue;
         upsert(session, *record);
         if (++row_count % kRowsOfACommit == 0) rd_kafka_commit(consumer.get(), nullptr, 1);

@@ -4,7 +4,6 @@
 
 #include <array>
 #include <chrono>
-#include <memory>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -12,6 +11,7 @@
 #include "app/bench/task_text.h"
 #include "core/failure.h"
 #include "core/kafka/admin.h"
+#include "core/kafka/handles.h"
 
 namespace millrace::bench {
 
@@ -46,11 +46,6 @@ kafka::Properties producer_properties() {
             {"linger.ms", "5"},
             {"batch.num.messages", "10000"}};
 }
-
-struct Destroy {
-    void operator()(rd_kafka_t* client) const { rd_kafka_destroy(client); }
-    void operator()(rd_kafka_topic_t* topic) const { rd_kafka_topic_destroy(topic); }
-};
 
 class TextbookProducer {
   public:
@@ -88,8 +83,8 @@ class TextbookProducer {
 
     const int partition_count_;
     rd_kafka_resp_err_t failed_ = RD_KAFKA_RESP_ERR_NO_ERROR;
-    std::unique_ptr<rd_kafka_t, Destroy> client_;
-    std::unique_ptr<rd_kafka_topic_t, Destroy> topic_;
+    kafka::Handle<rd_kafka_t, rd_kafka_destroy> client_;
+    kafka::Topic topic_;
 };
 
 // One of the two sessions, with the batch whose rows it holds.

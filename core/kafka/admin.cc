@@ -4,17 +4,19 @@
 #include <vector>
 
 #include "core/kafka/client.h"
+#include "core/kafka/handles.h"
 
 namespace millrace::kafka {
 
 namespace {
 
-using Queue = std::unique_ptr<rd_kafka_queue_t, decltype(&rd_kafka_queue_destroy)>;
-using EventPointer = std::unique_ptr<rd_kafka_event_t, decltype(&rd_kafka_event_destroy)>;
-using Options = std::unique_ptr<rd_kafka_AdminOptions_t, decltype(&rd_kafka_AdminOptions_destroy)>;
+using Options = Handle<rd_kafka_AdminOptions_t, rd_kafka_AdminOptions_destroy>;
+using NewTopic = Handle<rd_kafka_NewTopic_t, rd_kafka_NewTopic_destroy>;
+using DeleteTopic = Handle<rd_kafka_DeleteTopic_t, rd_kafka_DeleteTopic_destroy>;
+using ConfigResource = Handle<rd_kafka_ConfigResource_t, rd_kafka_ConfigResource_destroy>;
 
 Options make_options(rd_kafka_t* client, rd_kafka_admin_op_t operation, int limit) {
-    Options options(rd_kafka_AdminOptions_new(client, operation), &rd_kafka_AdminOptions_destroy);
+    Options options(rd_kafka_AdminOptions_new(client, operation));
     std::array<char, 256> error{};
     const rd_kafka_resp_err_t code =
         rd_kafka_AdminOptions_set_request_timeout(options.get(), limit, error.data(), error.size());
@@ -23,16 +25,12 @@ Options make_options(rd_kafka_t* client, rd_kafka_admin_op_t operation, int limi
 }
 
 // Waits for the one answer on `queue`.
-EventPointer wait_answer(rd_kafka_queue_t* queue, int limit, const std::string& what) {
-    EventPointer event(rd_kafka_queue_poll(queue, limit + 1000), &rd_kafka_event_destroy);
+Event wait_answer(rd_kafka_queue_t* queue, int limit, const std::string& what) {
+    Event event(rd_kafka_queue_poll(queue, limit + 1000));
     if (event == nullptr) throw transient("kafka_timeout", what + ": no answer");
     const rd_kafka_resp_err_t code = rd_kafka_event_error(event.get());
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, what);
     return event;
-}
-
-Queue make_queue(rd_kafka_t* client) {
-    return {rd_kafka_queue_new(client), &rd_kafka_queue_destroy};
 }
 
 }  // namespace
@@ -52,14 +50,12 @@ std::string Admin::cluster_id() {
 }
 
 std::optional<TopicFacts> Admin::topic_facts(const std::string& topic) {
-    const Queue queue = make_queue(client_);
+    const Queue queue(rd_kafka_queue_new(client_));
     const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, limit_);
     std::array<const char*, 1> names{topic.c_str()};
-    const std::unique_ptr<rd_kafka_TopicCollection_t, decltype(&rd_kafka_TopicCollection_destroy)>
-        topics(rd_kafka_TopicCollection_of_topic_names(names.data(), names.size()),
-               &rd_kafka_TopicCollection_destroy);
+    const Topics topics(rd_kafka_TopicCollection_of_topic_names(names.data(), names.size()));
     rd_kafka_DescribeTopics(client_, topics.get(), options.get(), queue.get());
-    const EventPointer event = wait_answer(queue.get(), limit_, "describe topic " + topic);
+    const Event event = wait_answer(queue.get(), limit_, "describe topic " + topic);
 
     size_t count = 0;
     const rd_kafka_TopicDescription_t** found = rd_kafka_DescribeTopics_result_topics(
@@ -85,15 +81,13 @@ std::optional<TopicFacts> Admin::topic_facts(const std::string& topic) {
 }
 
 std::optional<int32_t> Admin::partition_count(const std::string& topic) {
-    const std::unique_ptr<rd_kafka_topic_t, decltype(&rd_kafka_topic_destroy)> handle(
-        rd_kafka_topic_new(client_, topic.c_str(), nullptr), &rd_kafka_topic_destroy);
+    const Topic handle(rd_kafka_topic_new(client_, topic.c_str(), nullptr));
     if (handle == nullptr) return std::nullopt;
     const rd_kafka_metadata_t* raw = nullptr;
     const rd_kafka_resp_err_t code =
         rd_kafka_metadata(client_, /*all_topics=*/0, handle.get(), &raw, limit_);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, "metadata of " + topic);
-    const std::unique_ptr<const rd_kafka_metadata_t, decltype(&rd_kafka_metadata_destroy)> metadata(
-        raw, &rd_kafka_metadata_destroy);
+    const Metadata metadata(raw);
     if (raw->topic_cnt != 1) return std::nullopt;
     const rd_kafka_resp_err_t error = raw->topics[0].err;
     if (error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
@@ -105,15 +99,14 @@ std::optional<int32_t> Admin::partition_count(const std::string& topic) {
 }
 
 std::map<std::string, std::string> Admin::topic_config(const std::string& topic) {
-    const Queue queue = make_queue(client_);
+    const Queue queue(rd_kafka_queue_new(client_));
     const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, limit_);
-    const std::unique_ptr<rd_kafka_ConfigResource_t, decltype(&rd_kafka_ConfigResource_destroy)>
-        resource(rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str()),
-                 &rd_kafka_ConfigResource_destroy);
+    const ConfigResource resource(
+        rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str()));
     std::array<rd_kafka_ConfigResource_t*, 1> resources{resource.get()};
     rd_kafka_DescribeConfigs(client_, resources.data(), resources.size(), options.get(),
                              queue.get());
-    const EventPointer event = wait_answer(queue.get(), limit_, "configuration of " + topic);
+    const Event event = wait_answer(queue.get(), limit_, "configuration of " + topic);
 
     size_t count = 0;
     const rd_kafka_ConfigResource_t** found = rd_kafka_DescribeConfigs_result_resources(
@@ -134,13 +127,11 @@ std::map<std::string, std::string> Admin::topic_config(const std::string& topic)
 }
 
 bool Admin::create_topic(const TopicOptions& topic) {
-    const Queue queue = make_queue(client_);
+    const Queue queue(rd_kafka_queue_new(client_));
     const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_CREATETOPICS, limit_);
     std::array<char, 512> text{};
-    const std::unique_ptr<rd_kafka_NewTopic_t, decltype(&rd_kafka_NewTopic_destroy)> wanted(
-        rd_kafka_NewTopic_new(topic.name.c_str(), topic.partition_count, topic.replication,
-                              text.data(), text.size()),
-        &rd_kafka_NewTopic_destroy);
+    const NewTopic wanted(rd_kafka_NewTopic_new(topic.name.c_str(), topic.partition_count,
+                                                topic.replication, text.data(), text.size()));
     if (wanted == nullptr) throw misconfigured("topic_invalid", topic.name + ": " + text.data());
     for (const auto& [name, value] : topic.config) {
         const rd_kafka_resp_err_t code =
@@ -149,7 +140,7 @@ bool Admin::create_topic(const TopicOptions& topic) {
     }
     std::array<rd_kafka_NewTopic_t*, 1> topics{wanted.get()};
     rd_kafka_CreateTopics(client_, topics.data(), topics.size(), options.get(), queue.get());
-    const EventPointer event = wait_answer(queue.get(), limit_, "create topic " + topic.name);
+    const Event event = wait_answer(queue.get(), limit_, "create topic " + topic.name);
 
     size_t count = 0;
     const rd_kafka_topic_result_t** results = rd_kafka_CreateTopics_result_topics(
@@ -168,13 +159,12 @@ bool Admin::create_topic(const TopicOptions& topic) {
 }
 
 bool Admin::delete_topic(const std::string& topic) {
-    const Queue queue = make_queue(client_);
+    const Queue queue(rd_kafka_queue_new(client_));
     const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DELETETOPICS, limit_);
-    const std::unique_ptr<rd_kafka_DeleteTopic_t, decltype(&rd_kafka_DeleteTopic_destroy)> named(
-        rd_kafka_DeleteTopic_new(topic.c_str()), &rd_kafka_DeleteTopic_destroy);
+    const DeleteTopic named(rd_kafka_DeleteTopic_new(topic.c_str()));
     std::array<rd_kafka_DeleteTopic_t*, 1> topics{named.get()};
     rd_kafka_DeleteTopics(client_, topics.data(), topics.size(), options.get(), queue.get());
-    const EventPointer event = wait_answer(queue.get(), limit_, "delete topic " + topic);
+    const Event event = wait_answer(queue.get(), limit_, "delete topic " + topic);
 
     size_t count = 0;
     const rd_kafka_topic_result_t** results = rd_kafka_DeleteTopics_result_topics(
@@ -199,25 +189,17 @@ std::map<int32_t, int64_t> Admin::last_stable_offsets(const std::string& topic,
 std::map<int32_t, int64_t> Admin::end_offsets(const std::string& topic,
                                               const std::vector<int32_t>& partitions,
                                               rd_kafka_IsolationLevel_t isolation) {
-    const Queue queue = make_queue(client_);
+    const Queue queue(rd_kafka_queue_new(client_));
     const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_LISTOFFSETS, limit_);
-    rd_kafka_error_t* refused =
-        rd_kafka_AdminOptions_set_isolation_level(options.get(), isolation);
-    if (refused != nullptr) {
-        const std::string said = rd_kafka_error_string(refused);
-        rd_kafka_error_destroy(refused);
-        throw fatal("kafka_client", said);
-    }
-    const std::unique_ptr<rd_kafka_topic_partition_list_t,
-                          decltype(&rd_kafka_topic_partition_list_destroy)>
-        wanted(rd_kafka_topic_partition_list_new(static_cast<int>(partitions.size())),
-               &rd_kafka_topic_partition_list_destroy);
+    const Error refused(rd_kafka_AdminOptions_set_isolation_level(options.get(), isolation));
+    if (refused) throw fatal("kafka_client", rd_kafka_error_string(refused.get()));
+    const Partitions wanted(rd_kafka_topic_partition_list_new(static_cast<int>(partitions.size())));
     for (const int32_t partition : partitions) {
         rd_kafka_topic_partition_list_add(wanted.get(), topic.c_str(), partition)->offset =
             RD_KAFKA_OFFSET_SPEC_LATEST;
     }
     rd_kafka_ListOffsets(client_, wanted.get(), options.get(), queue.get());
-    const EventPointer event = wait_answer(queue.get(), limit_, "offsets of " + topic);
+    const Event event = wait_answer(queue.get(), limit_, "offsets of " + topic);
 
     std::map<int32_t, int64_t> offsets;
     rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR__TRANSPORT;

@@ -2,16 +2,16 @@
 
 #include <array>
 
+#include "core/kafka/handles.h"
+
 namespace millrace::kafka {
 
 namespace {
 
-using ErrorPointer = std::unique_ptr<rd_kafka_error_t, decltype(&rd_kafka_error_destroy)>;
-
 // Settling decides what a code can't, so retriable, abortable and fatal are all one: unknown.
 void throw_if(rd_kafka_error_t* raw, const char* what) {
     if (raw == nullptr) return;
-    const ErrorPointer error(raw, &rd_kafka_error_destroy);
+    const Error error(raw);
     const std::string detail = std::string(what) + ": " + rd_kafka_error_string(raw) + " (" +
                                rd_kafka_error_name(raw) + ")";
     switch (static_cast<int>(rd_kafka_error_code(raw))) {

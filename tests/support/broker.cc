@@ -7,6 +7,7 @@
 
 #include "core/failure.h"
 #include "core/kafka/admin.h"
+#include "core/kafka/handles.h"
 #include "core/uuid.h"
 #include "tests/support/eventually.h"
 
@@ -14,13 +15,10 @@ namespace millrace::test {
 
 namespace {
 
-using Message = std::unique_ptr<rd_kafka_message_t, decltype(&rd_kafka_message_destroy)>;
-using Partitions = std::unique_ptr<rd_kafka_topic_partition_list_t,
-                                   decltype(&rd_kafka_topic_partition_list_destroy)>;
-struct Destroy {
-    void operator()(rd_kafka_t* client) const { rd_kafka_destroy(client); }
-};
-using Reader = std::unique_ptr<rd_kafka_t, Destroy>;
+using Reader = kafka::Handle<rd_kafka_t, rd_kafka_destroy>;
+using NewPartitions = kafka::Handle<rd_kafka_NewPartitions_t, rd_kafka_NewPartitions_destroy>;
+using DeleteRecords = kafka::Handle<rd_kafka_DeleteRecords_t, rd_kafka_DeleteRecords_destroy>;
+using ConfigResource = kafka::Handle<rd_kafka_ConfigResource_t, rd_kafka_ConfigResource_destroy>;
 
 Reader make_reader() {
     return Reader(kafka::make_client(RD_KAFKA_CONSUMER,
@@ -66,14 +64,13 @@ SeenRecord record_of(const rd_kafka_message_t* message) {
 // until nothing below that is open any more.
 void read_partition(rd_kafka_t* reader, const std::string& topic, int32_t partition,
                     int64_t high_watermark, std::vector<SeenRecord>& records) {
-    const Partitions assignment(rd_kafka_topic_partition_list_new(1),
-                                &rd_kafka_topic_partition_list_destroy);
+    const kafka::Partitions assignment(rd_kafka_topic_partition_list_new(1));
     rd_kafka_topic_partition_list_add(assignment.get(), topic.c_str(), partition)->offset =
         RD_KAFKA_OFFSET_BEGINNING;
     rd_kafka_assign(reader, assignment.get());
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (std::chrono::steady_clock::now() < deadline) {
-        const Message message(rd_kafka_consumer_poll(reader, 100), &rd_kafka_message_destroy);
+        const kafka::Message message(rd_kafka_consumer_poll(reader, 100));
         if (message == nullptr) continue;
         if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
             if (message->offset >= high_watermark) return;
@@ -92,10 +89,9 @@ int32_t partition_count(rd_kafka_t* client, const std::string& topic) {
 // Gives the broker an order and waits for its answer; what came of it is seen by looking.
 template <typename Order>
 void order(rd_kafka_t* client, Order give) {
-    rd_kafka_queue_t* queue = rd_kafka_queue_new(client);
-    give(queue);
-    rd_kafka_event_destroy(rd_kafka_queue_poll(queue, 10000));
-    rd_kafka_queue_destroy(queue);
+    const kafka::Queue queue(rd_kafka_queue_new(client));
+    give(queue.get());
+    const kafka::Event answer(rd_kafka_queue_poll(queue.get(), 10000));
 }
 
 // The broker answers a change before every part of it knows of it.
@@ -142,15 +138,15 @@ void delete_topic(const std::string& name) {
 void set_topic_config(const std::string& topic, const std::string& name,
                       const std::string& value) {
     const Reader client = make_reader();
-    rd_kafka_ConfigResource_t* resource =
-        rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str());
-    rd_kafka_error_t* refused = rd_kafka_ConfigResource_add_incremental_config(
-        resource, name.c_str(), RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET, value.c_str());
-    if (refused != nullptr) throw std::runtime_error(rd_kafka_error_string(refused));
+    const ConfigResource resource(
+        rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str()));
+    const kafka::Error refused(rd_kafka_ConfigResource_add_incremental_config(
+        resource.get(), name.c_str(), RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET, value.c_str()));
+    if (refused) throw std::runtime_error(rd_kafka_error_string(refused.get()));
     order(client.get(), [&](rd_kafka_queue_t* queue) {
-        rd_kafka_IncrementalAlterConfigs(client.get(), &resource, 1, nullptr, queue);
+        rd_kafka_ConfigResource_t* one = resource.get();
+        rd_kafka_IncrementalAlterConfigs(client.get(), &one, 1, nullptr, queue);
     });
-    rd_kafka_ConfigResource_destroy(resource);
     await_broker(topic + " with " + name + "=" + value, [&] {
         return kafka::Admin(client.get()).topic_config(topic).at(name) == value;
     });
@@ -159,48 +155,46 @@ void set_topic_config(const std::string& topic, const std::string& name,
 void add_partitions(const std::string& topic, int count) {
     const Reader client = make_reader();
     std::array<char, 256> error{};
-    rd_kafka_NewPartitions_t* wanted = rd_kafka_NewPartitions_new(
-        topic.c_str(), static_cast<size_t>(count), error.data(), error.size());
+    const NewPartitions wanted(rd_kafka_NewPartitions_new(topic.c_str(), static_cast<size_t>(count),
+                                                          error.data(), error.size()));
     order(client.get(), [&](rd_kafka_queue_t* queue) {
-        rd_kafka_CreatePartitions(client.get(), &wanted, 1, nullptr, queue);
+        rd_kafka_NewPartitions_t* one = wanted.get();
+        rd_kafka_CreatePartitions(client.get(), &one, 1, nullptr, queue);
     });
-    rd_kafka_NewPartitions_destroy(wanted);
     await_broker(topic + " with more partitions",
                  [&] { return partition_count(client.get(), topic) == count; });
 }
 
 void abort_transaction(kafka::Producer& producer) {
-    rd_kafka_error_t* error = rd_kafka_abort_transaction(producer.raw(), 20000);
-    if (error == nullptr) return;
-    const std::string said = rd_kafka_error_string(error);
-    rd_kafka_error_destroy(error);
-    throw std::runtime_error("abort_transaction: " + said);
+    const kafka::Error error(rd_kafka_abort_transaction(producer.raw(), 20000));
+    if (!error) return;
+    throw std::runtime_error(std::string("abort_transaction: ") +
+                             rd_kafka_error_string(error.get()));
 }
 
 std::set<std::string> topic_names() {
     const Reader client = make_reader();
-    const rd_kafka_metadata_t* metadata = nullptr;
+    const rd_kafka_metadata_t* raw = nullptr;
     const rd_kafka_resp_err_t code =
-        rd_kafka_metadata(client.get(), /*all_topics=*/1, nullptr, &metadata, 10000);
+        rd_kafka_metadata(client.get(), /*all_topics=*/1, nullptr, &raw, 10000);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         throw std::runtime_error(std::string("topics: ") + rd_kafka_err2str(code));
     }
+    const kafka::Metadata metadata(raw);
     std::set<std::string> names;
     for (int i = 0; i < metadata->topic_cnt; ++i) names.insert(metadata->topics[i].topic);
-    rd_kafka_metadata_destroy(metadata);
     return names;
 }
 
 void delete_records(const std::string& topic, int32_t partition, int64_t offset) {
     const Reader client = make_reader();
-    const Partitions before(rd_kafka_topic_partition_list_new(1),
-                            &rd_kafka_topic_partition_list_destroy);
+    const kafka::Partitions before(rd_kafka_topic_partition_list_new(1));
     rd_kafka_topic_partition_list_add(before.get(), topic.c_str(), partition)->offset = offset;
-    rd_kafka_DeleteRecords_t* wanted = rd_kafka_DeleteRecords_new(before.get());
+    const DeleteRecords wanted(rd_kafka_DeleteRecords_new(before.get()));
     order(client.get(), [&](rd_kafka_queue_t* queue) {
-        rd_kafka_DeleteRecords(client.get(), &wanted, 1, nullptr, queue);
+        rd_kafka_DeleteRecords_t* one = wanted.get();
+        rd_kafka_DeleteRecords(client.get(), &one, 1, nullptr, queue);
     });
-    rd_kafka_DeleteRecords_destroy(wanted);
 }
 
 std::vector<SeenRecord> read_topic(const std::string& topic) {
