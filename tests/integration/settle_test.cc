@@ -169,7 +169,10 @@ TEST(Settle, PassesOverAnotherPublishersPartitionThatNobodyTellsTheEndOf) {
     kafka::Reaper reaper;
     LedgerReader reader(kafka_options(), topic, Uuid::random(), reaper);
 
-    EXPECT_EQ(reader.others(0, 10s).unread, 2);
+    // The broker names a new topic's partitions before it leads them all.
+    int unread = 0;
+    EXPECT_TRUE(eventually(30s, [&] { return (unread = reader.others(0, 10s).unread) == 2; }))
+        << unread;
 }
 
 // PROTOCOL 4.4: a settle must not wait for a living publisher to pause, for then a dead one's lanes
