@@ -37,13 +37,6 @@ void Worker::serve(const Ground& ground, std::stop_token stop) {
                             "relay.enabled and projections.enabled are false: there is nothing to "
                             "run");
     }
-    const kafka::ClientOptions kafka = kafka_options(config_, ground.installation, instance_);
-    PostgresProbe postgres_probe(session_options(config_), health_, metrics_);
-    KafkaProbe kafka_probe(kafka, ground.installation.ledger_topic(), health_, metrics_, reaper_);
-    // They see the process's own stop, so that they end while the relay hands over, not after it.
-    const std::jthread postgres_thread([&postgres_probe, stop] { postgres_probe.run(stop); });
-    const std::jthread kafka_thread([&kafka_probe, stop] { kafka_probe.run(stop); });
-
     const auto on_fatal = [this](const Failure& failure) { lifetime_.fail(failure); };
     if (has_relay) {
         relay_.emplace(relay_options(config_, ground.installation, instance_), ground.installation,
@@ -61,6 +54,14 @@ void Worker::serve(const Ground& ground, std::stop_token stop) {
         projections_.emplace(config_, ground.installation, instance_, reaper_, metrics_, on_fatal);
         health_.watch([this] { return projections_->status(); });
     }
+    PostgresProbe postgres_probe(session_options(config_), health_, metrics_);
+    KafkaProbe kafka_probe(kafka_options(config_, ground.installation, instance_),
+                           ground.installation.ledger_topic(), health_, metrics_, reaper_);
+    // They see the process's own stop, so that they end while the relay hands over, not after it.
+    // From here on nothing may throw: whoever unwinds waits for them, and nobody has stopped them.
+    const std::jthread postgres_thread([&postgres_probe, stop] { postgres_probe.run(stop); });
+    const std::jthread kafka_thread([&kafka_probe, stop] { kafka_probe.run(stop); });
+
     log(LogLevel::kInfo, "app", "running",
         {{"installation", ground.installation.name}, {"prefix", ground.installation.prefix}});
     {

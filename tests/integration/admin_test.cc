@@ -146,6 +146,16 @@ TEST_F(Admin, ABusyPortEndsWith78AndNamesTheKey) {
     EXPECT_TRUE(second.has_logged("admin.listen: " + found[0].str())) << second.log();
 }
 
+TEST_F(Admin, AMistakeInAProjectionEndsWith78AtStart) {
+    const Folder folder;
+    folder.write("broken.sql", "no projection");
+    Process process = run({{"MILLRACE_PROJECTIONS_ENABLED", "true"},
+                           {"MILLRACE_PROJECTIONS_FOLDER", folder.path().string()}});
+
+    EXPECT_EQ(process.wait(30s), kExitConfiguration);
+    EXPECT_TRUE(process.has_logged("projection_file")) << process.log();
+}
+
 TEST_F(Admin, ARoleThatIsRefusedEndsWith78AtStart) {
     Process process =
         run({{"MILLRACE_POSTGRES_URL", installed_.database.url() + " user=nobody_such"}});
