@@ -8,6 +8,8 @@ namespace millrace::kafka {
 
 namespace {
 
+constexpr int kFlushSliceMs = 100;
+
 // Settling decides what a code can't, so retriable, abortable and fatal are all one: unknown.
 void throw_if(rd_kafka_error_t* raw, const char* what) {
     if (raw == nullptr) return;
@@ -135,8 +137,13 @@ void Producer::produce(const Record& record) {
 void Producer::flush() {
     // The client gives its records up after the transaction's time-out, so this only adds a margin.
     const auto limit = std::chrono::milliseconds(kTransactionTimeout) + std::chrono::seconds(2);
-    const rd_kafka_resp_err_t code =
-        rd_kafka_flush(client_.get(), static_cast<int>(limit.count()));
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    // Once a record is refused the others are not sent any more, and would be waited for in vain.
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR__TIMED_OUT;
+    while (code == RD_KAFKA_RESP_ERR__TIMED_OUT && !state_->delivery_error &&
+           std::chrono::steady_clock::now() < deadline) {
+        code = rd_kafka_flush(client_.get(), kFlushSliceMs);
+    }
     throw_if_refused();
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         throw unknown("kafka_transaction", std::string("flush: ") + rd_kafka_err2str(code));
