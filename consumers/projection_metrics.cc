@@ -2,6 +2,15 @@
 
 namespace millrace {
 
+namespace {
+
+constexpr const char* kLagEvents = "millrace_projection_lag_events";
+constexpr const char* kLagEventsHelp = "Records between position and log end.";
+constexpr const char* kLagSeconds = "millrace_projection_lag_seconds";
+constexpr const char* kLagSecondsHelp = "Age of the oldest record not applied.";
+
+}  // namespace
+
 ProjectionMetrics::ProjectionMetrics(Metrics& metrics, const std::string& projection)
     : metrics_(metrics),
       projection_(projection),
@@ -84,10 +93,8 @@ void ProjectionMetrics::set_lag(const TopicPartition& where, int64_t event_count
                             {"partition", std::to_string(where.partition)}};
         lag = lags_
                   .emplace(where,
-                           Lag{&metrics_.gauge("millrace_projection_lag_events",
-                                               "Records between position and log end.", labels),
-                               &metrics_.gauge("millrace_projection_lag_seconds",
-                                               "Age of the oldest record not applied.", labels)})
+                           Lag{&metrics_.gauge(kLagEvents, kLagEventsHelp, labels),
+                               &metrics_.gauge(kLagSeconds, kLagSecondsHelp, labels)})
                   .first;
     }
     lag->second.event_count->Set(static_cast<double>(event_count));
@@ -98,8 +105,9 @@ void ProjectionMetrics::forget_lag(const TopicPartition& where) {
     const std::lock_guard lock(mutex_);
     const auto lag = lags_.find(where);
     if (lag == lags_.end()) return;
-    lag->second.event_count->Set(0);
-    lag->second.seconds->Set(0);
+    metrics_.remove(*lag->second.event_count, kLagEvents, kLagEventsHelp);
+    metrics_.remove(*lag->second.seconds, kLagSeconds, kLagSecondsHelp);
+    lags_.erase(lag);
 }
 
 void ProjectionMetrics::add(const std::string& name, const std::string& help,

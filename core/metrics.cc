@@ -25,6 +25,10 @@ prometheus::Gauge& Metrics::gauge(const std::string& name, const std::string& he
     return prometheus::BuildGauge().Name(name).Help(help).Register(*registry_).Add(labels);
 }
 
+void Metrics::remove(prometheus::Gauge& gauge, const std::string& name, const std::string& help) {
+    prometheus::BuildGauge().Name(name).Help(help).Register(*registry_).Remove(&gauge);
+}
+
 prometheus::Histogram& Metrics::seconds(const std::string& name, const std::string& help,
                                         const Labels& labels) {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(*registry_).Add(
