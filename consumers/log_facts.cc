@@ -61,7 +61,10 @@ int64_t LogFacts::offset_at(const TopicPartition& where, std::chrono::millisecon
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         throw kafka::failure_of(code, "offset by time of " + where.text());
     }
-    return entry->offset >= 0 ? entry->offset : range(where).end;
+    if (entry->offset >= 0) return entry->offset;
+    // The log's end is an answer, that there was none is not.
+    if (entry->offset == RD_KAFKA_OFFSET_END) return range(where).end;
+    throw transient("kafka_unreachable", "offset by time of " + where.text() + ": no answer");
 }
 
 int64_t LogFacts::resolve(const TopicPartition& where, const StartAt& start) const {
