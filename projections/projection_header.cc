@@ -164,8 +164,13 @@ class HeaderParser {
         const auto type = find_column_type(text);
         if (type) column.type = *type;
         if (type) return;
-        mistakes_.add(line_of(node), "unknown type \"" + text + "\"" +
-                                         suggestion_for(text, column_type_names()));
+        std::string hint = suggestion_for(text, column_type_names());
+        if (hint.empty()) {
+            for (const std::string_view name : column_type_names()) {
+                hint += (hint.empty() ? "; types are " : ", ") + std::string(name);
+            }
+        }
+        mistakes_.add(line_of(node), "unknown type \"" + text + "\"" + hint);
     }
 
     void read_source(const YAML::Node& node, Column& column) {

@@ -91,6 +91,7 @@ TEST(ProjectionFile, ReportsAllMistakesAtOnceWithTheirLines) {
                 HasSubstr("things.sql:3: unknown key \"topic\"; did you mean \"topics\"?"));
     EXPECT_THAT(mistakes, HasSubstr("things.sql:1: topics: is missing"));
     EXPECT_THAT(mistakes, HasSubstr("things.sql:5: unknown type \"txt\"; did you mean \"text\"?"));
+    EXPECT_THAT(mistakes, HasSubstr("unknown type \"int\"; types are text, "));
     EXPECT_THAT(mistakes, HasSubstr("things.sql:6: column y has one of path: and header:"));
     EXPECT_EQ(mistakes.rfind("things.sql:", 0), 0u);
 }
