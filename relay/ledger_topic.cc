@@ -117,7 +117,11 @@ void ensure_ledger_topic(const kafka::ClientOptions& options, const Installation
 
 std::string ledger_topic_id(rd_kafka_t* client, const Installation& installation) {
     const auto facts = kafka::Admin(client).topic_facts(installation.ledger_topic());
-    if (!facts) throw transient("ledger_unread", "the ledger topic does not exist");
+    if (!facts) {
+        throw transient("ledger_topic", "the ledger topic " + installation.ledger_topic() +
+                                            " does not exist: run 'millrace migrate up', then see "
+                                            "'millrace ledger status'");
+    }
     return facts->topic_id;
 }
 
