@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <iostream>
+#include <optional>
 
 #include "app/command.h"
 #include "app/table.h"
@@ -25,18 +26,32 @@ std::vector<Halted> halted_lanes(Operator& db) {
     return halted;
 }
 
-void print_text(int64_t task_count, bool is_cut, int64_t oldest_seconds, const Table& shares,
-                const std::vector<Halted>& halted) {
+// Why publishers are halted, which is all of them or one whose record nobody could read.
+std::optional<std::string> publishers_halted(Operator& db) {
+    for (const PublisherReport& publisher : db.publishers()) {
+        if (publisher.halted) return publisher.halted;
+    }
+    return std::nullopt;
+}
+
+void print_halted(const std::optional<std::string>& publishers, const std::vector<Halted>& lanes) {
+    if (publishers) {
+        std::cout << "\npublishers are halted: " << *publishers
+                  << "\n  see: millrace ledger status\n";
+    }
+    for (const Halted& lane : lanes) {
+        std::cout << "\nlane " << lane.lane << " is halted: " << lane.reason
+                  << "\n  mend the cause, then: " << lane.then << "\n";
+    }
+}
+
+void print_text(int64_t task_count, bool is_cut, int64_t oldest_seconds, const Table& shares) {
     std::cout << (is_cut ? "at least " : "") << task_count << " tasks wait";
     if (task_count > 0) std::cout << ", the oldest for " << oldest_seconds << " s";
     std::cout << "\n";
     if (shares.row_count() > 0) {
         std::cout << "\n";
         shares.print(std::cout);
-    }
-    for (const Halted& lane : halted) {
-        std::cout << "\nlane " << lane.lane << " is halted: " << lane.reason
-                  << "\n  mend the cause, then: " << lane.then << "\n";
     }
 }
 
@@ -54,8 +69,10 @@ int outbox_status(const Arguments& arguments, const Config& config) {
     }
     const bool is_cut = task_count >= arguments.task_count_max;
     const std::vector<Halted> halted = halted_lanes(db);
+    const std::optional<std::string> publishers = publishers_halted(db);
     if (!arguments.as_json()) {
-        print_text(task_count, is_cut, oldest_seconds, shares, halted);
+        print_text(task_count, is_cut, oldest_seconds, shares);
+        print_halted(publishers, halted);
         return 0;
     }
     Table lanes({"lane", "reason", "then"});
@@ -64,6 +81,7 @@ int outbox_status(const Arguments& arguments, const Config& config) {
                            {"is_cut", is_cut},
                            {"oldest_s", oldest_seconds},
                            {"shares", shares.as_json()},
+                           {"publishers_halted", cell_of(publishers)},
                            {"halted_lanes", lanes.as_json()}});
     return 0;
 }

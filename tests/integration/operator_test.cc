@@ -231,6 +231,8 @@ TEST_F(OperatorVerbs, ALedgerTopicMadeAgainHaltsAndIsResumed) {
     RunningRelay relay(installed_);
     ASSERT_TRUE(eventually(30s, [&] { return !halted().empty(); }));
     EXPECT_THAT(halted(), Each(HasSubstr("ledger_behind_database")));
+    EXPECT_THAT(millrace({"outbox", "status"}).output,
+                HasSubstr("publishers are halted: ledger_behind_database"));
 
     const Finished resume =
         millrace({"ledger", "resume", "--trust-database", "--reason", "topic was deleted"});
