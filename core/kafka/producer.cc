@@ -9,6 +9,12 @@ namespace millrace::kafka {
 namespace {
 
 constexpr int kFlushSliceMs = 100;
+constexpr std::chrono::milliseconds kCauseWait(500);
+
+// A record that was given up because its transaction had failed.
+bool is_purge(rd_kafka_resp_err_t code) {
+    return code == RD_KAFKA_RESP_ERR__PURGE_QUEUE || code == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT;
+}
 
 // Settling decides what a code can't, so retriable, abortable and fatal are all one: unknown.
 void throw_if(rd_kafka_error_t* raw, const char* what) {
@@ -122,16 +128,26 @@ void Producer::produce(const Record& record) {
     }
     if (record.headers != nullptr) add(RD_KAFKA_VTYPE_HEADERS).u.headers = record.headers;
 
-    rd_kafka_error_t* error = rd_kafka_produceva(client_.get(), fields.data(), count);
-    if (error == nullptr) return;
+    Error error(rd_kafka_produceva(client_.get(), fields.data(), count));
+    if (!error) return;
     if (record.headers != nullptr) rd_kafka_headers_destroy(record.headers);
-    const rd_kafka_resp_err_t code = rd_kafka_error_code(error);
-    if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
-        rd_kafka_error_destroy(error);
+    if (rd_kafka_error_code(error.get()) == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
         throw poison("task_too_large", "a record for " + std::string(record.topic) +
                                            " is larger than message.max.bytes");
     }
-    throw_if(error, "produce");
+    if (rd_kafka_error_code(error.get()) == RD_KAFKA_RESP_ERR__STATE) await_cause();
+    throw_if_refused();
+    throw_if(error.release(), "produce");
+}
+
+// The client ends the transaction, and purges what waits, a moment before it gives the report of the
+// record that was refused.
+void Producer::await_cause() {
+    const auto deadline = std::chrono::steady_clock::now() + kCauseWait;
+    while ((!state_->delivery_error || is_purge(state_->delivery_error->code)) &&
+           std::chrono::steady_clock::now() < deadline) {
+        rd_kafka_poll(client_.get(), 10);
+    }
 }
 
 void Producer::flush() {
@@ -144,6 +160,7 @@ void Producer::flush() {
            std::chrono::steady_clock::now() < deadline) {
         code = rd_kafka_flush(client_.get(), kFlushSliceMs);
     }
+    if (state_->delivery_error) await_cause();
     throw_if_refused();
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         throw unknown("kafka_transaction", std::string("flush: ") + rd_kafka_err2str(code));
@@ -151,12 +168,11 @@ void Producer::flush() {
 }
 
 void Producer::commit() {
-    rd_kafka_error_t* error = rd_kafka_commit_transaction(client_.get(), -1);
-    if (error != nullptr && state_->delivery_error) {
-        rd_kafka_error_destroy(error);
-        throw_if_refused();
-    }
-    throw_if(error, "commit_transaction");
+    Error error(rd_kafka_commit_transaction(client_.get(), -1));
+    if (!error) return;
+    if (state_->delivery_error) await_cause();
+    throw_if_refused();
+    throw_if(error.release(), "commit_transaction");
 }
 
 bool Producer::is_tainted() const {
@@ -167,8 +183,7 @@ void Producer::on_delivery(rd_kafka_t* /*client*/, const rd_kafka_message_t* mes
                            void* opaque) noexcept {
     State& state = *static_cast<State*>(opaque);
     if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) return;
-    // Records that failed only because another one did are purged; the cause came first.
-    if (state.delivery_error) return;
+    if (state.delivery_error && !is_purge(state.delivery_error->code)) return;
     state.delivery_error = DeliveryError{message->err, rd_kafka_topic_name(message->rkt),
                                          message->partition};
 }

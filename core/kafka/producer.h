@@ -29,13 +29,6 @@ struct Record {
     rd_kafka_headers_t* headers = nullptr;   // Ownership passes to produce().
 };
 
-// A record that the broker refused for what it is.
-struct DeliveryError {
-    rd_kafka_resp_err_t code;
-    std::string topic;
-    int32_t partition;
-};
-
 // One transactional id. Not thread-safe: one loop. Begin, produce, ledger record, commit; after any
 // Failure only destruction is allowed, which is quick (the reaper does the rest). Blocks at most
 // kTransactionTimeout plus the time of one request. Fenced is kLost `kafka_fenced`; a record that
@@ -53,16 +46,13 @@ class Producer {
     void warm_up(const std::vector<std::string>& topics);
 
     void begin();
-    // Copies the record. Throws kPoison `task_too_large` when librdkafka refuses its size.
+    // Copies the record. Throws kPoison `task_too_large` when librdkafka refuses its size, and what
+    // flush() would when the broker has refused one before.
     void produce(const Record& record);
     // Waits for the delivery reports of all that was produced.
     void flush();
     void commit();
 
-    // What the broker refused in this transaction, if flush() or commit() threw because of it.
-    const std::optional<DeliveryError>& delivery_error() const {
-        return state_->delivery_error;
-    }
     // True if a request of the last transaction failed or was sent once more than needed, though
     // its end was clean: this producer must not be used again (PROTOCOL 3.7).
     bool is_tainted() const;
@@ -70,6 +60,13 @@ class Producer {
     rd_kafka_t* raw() const { return client_.get(); }
 
   private:
+    // The record of this transaction that failed first, or one that was purged until that is known.
+    struct DeliveryError {
+        rd_kafka_resp_err_t code;
+        std::string topic;
+        int32_t partition;
+    };
+
     // What callbacks write; lives as long as the client, which the reaper destroys later.
     struct State {
         RequestCounts counts;
@@ -79,6 +76,7 @@ class Producer {
     static void on_delivery(rd_kafka_t* client, const rd_kafka_message_t* message,
                             void* opaque) noexcept;
     rd_kafka_topic_t* topic_handle(std::string_view topic);
+    void await_cause();
     void throw_if_refused() const;
 
     std::shared_ptr<State> state_;

@@ -107,8 +107,25 @@ TEST_F(ProducerTest, RecordThatTheTopicRefusesForItsSizeIsPoison) {
 
     EXPECT_EQ(failure.kind(), FailureKind::kPoison);
     EXPECT_EQ(failure.reason(), "task_too_large");
-    ASSERT_TRUE(producer->delivery_error());
-    EXPECT_EQ(producer->delivery_error()->topic, topic_);
+    EXPECT_NE(std::string(failure.what()).find(topic_), std::string::npos);
+}
+
+// In a large claim the refusal comes while the rest is still being produced. Without its name the
+// batch would not be halved, and be tried for ever.
+TEST_F(ProducerTest, RefusalIsNamedByTheProduceThatComesAfterIt) {
+    const std::string large = too_large();
+    const auto producer = start();
+    producer->begin();
+    producer->produce({.topic = topic_, .partition = 0, .key = "k", .value = large});
+
+    const Failure failure = failure_of([&] {
+        for (;;) {
+            producer->produce({.topic = topic_, .partition = 0, .key = "k", .value = "small"});
+        }
+    });
+
+    EXPECT_EQ(failure.kind(), FailureKind::kPoison) << failure.what();
+    EXPECT_EQ(failure.reason(), "task_too_large");
 }
 
 // PROTOCOL 3.7.
