@@ -158,5 +158,16 @@ INSTANTIATE_TEST_SUITE_P(
         return std::get<0>(test.param).name + "_" + std::to_string(std::get<1>(test.param));
     });
 
+// PROTOCOL 4.1: the transaction that stores the counters.
+INSTANTIATE_TEST_SUITE_P(
+    WhileCountersAreStored, RelayCrash,
+    testing::Combine(testing::Values(Point{"before_kafka_commit", Provoke::kNothing},
+                                     Point{"after_kafka_commit", Provoke::kNothing},
+                                     Point{"after_pg_commit", Provoke::kNothing}),
+                     testing::Values(64)),
+    [](const testing::TestParamInfo<std::tuple<Point, int>>& test) {
+        return std::get<0>(test.param).name;
+    });
+
 }  // namespace
 }  // namespace millrace::test
