@@ -219,4 +219,8 @@ double RunningProjection::metric(const std::string& line_start) const {
     return metric_in(metrics_.text(), line_start);
 }
 
+bool RunningProjection::has_metric(const std::string& line_start) const {
+    return metrics_.text().find("\n" + line_start) != std::string::npos;
+}
+
 }  // namespace millrace::test

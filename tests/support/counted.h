@@ -96,6 +96,7 @@ class RunningProjection {
 
     void stop();
     double metric(const std::string& line_start) const;
+    bool has_metric(const std::string& line_start) const;
     ProjectionStatus status() const { return runner_->status(); }
 
   private:
