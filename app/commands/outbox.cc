@@ -1,6 +1,6 @@
 #include <algorithm>
 #include <iostream>
-#include <optional>
+#include <set>
 
 #include "app/command.h"
 #include "app/table.h"
@@ -26,18 +26,18 @@ std::vector<Halted> halted_lanes(Operator& db) {
     return halted;
 }
 
-// Why publishers are halted, which is all of them or one whose record nobody could read.
-std::optional<std::string> publishers_halted(Operator& db) {
+// Why publishers are halted: all of them for one reason, or some whose record nobody could read.
+std::set<std::string> publishers_halted(Operator& db) {
+    std::set<std::string> reasons;
     for (const PublisherReport& publisher : db.publishers()) {
-        if (publisher.halted) return publisher.halted;
+        if (publisher.halted) reasons.insert(*publisher.halted);
     }
-    return std::nullopt;
+    return reasons;
 }
 
-void print_halted(const std::optional<std::string>& publishers, const std::vector<Halted>& lanes) {
-    if (publishers) {
-        std::cout << "\npublishers are halted: " << *publishers
-                  << "\n  see: millrace ledger status\n";
+void print_halted(const std::set<std::string>& publishers, const std::vector<Halted>& lanes) {
+    for (const std::string& reason : publishers) {
+        std::cout << "\npublishers are halted: " << reason << "\n  see: millrace ledger status\n";
     }
     for (const Halted& lane : lanes) {
         std::cout << "\nlane " << lane.lane << " is halted: " << lane.reason
@@ -69,7 +69,7 @@ int outbox_status(const Arguments& arguments, const Config& config) {
     }
     const bool is_cut = task_count >= arguments.task_count_max;
     const std::vector<Halted> halted = halted_lanes(db);
-    const std::optional<std::string> publishers = publishers_halted(db);
+    const std::set<std::string> publishers = publishers_halted(db);
     if (!arguments.as_json()) {
         print_text(task_count, is_cut, oldest_seconds, shares);
         print_halted(publishers, halted);
@@ -81,7 +81,7 @@ int outbox_status(const Arguments& arguments, const Config& config) {
                            {"is_cut", is_cut},
                            {"oldest_s", oldest_seconds},
                            {"shares", shares.as_json()},
-                           {"publishers_halted", cell_of(publishers)},
+                           {"publishers_halted", publishers},
                            {"halted_lanes", lanes.as_json()}});
     return 0;
 }
