@@ -17,6 +17,7 @@ constexpr std::string_view kStore = R"(
     ON CONFLICT (publisher, topic, partition)
     DO UPDATE SET generation = excluded.generation, n = excluded.n)";
 
+// Five minutes at 170 transactions a second leave 800 dead versions of a counter, not 51,000.
 constexpr int kStoreEvery = 64;
 // A ledger record is to stay small beside its transaction.
 constexpr size_t kUnstoredMax = 256;
