@@ -271,14 +271,15 @@ TEST(Settle, GoesOnWithTheSequenceNumbersThatOnlyTheLedgerHas) {
     Installed installed;
     for (int run = 1; run <= 3; ++run) {
         RunningRelay relay(installed);
-        for (int batch = 1; batch <= 5; ++batch) {
-            installed.insert(20);
+        // The last transaction leaves out most partitions.
+        for (const int count : {20, 20, 20, 1}) {
+            installed.insert(count);
             ASSERT_TRUE(eventually(30s, [&] { return installed.pending_count() == 0; }));
         }
         relay.stop();
         ASSERT_LT(installed.number(
                       "SELECT coalesce(sum(n), 0)::bigint FROM millrace.relay_counters"),
-                  100 * run);
+                  61 * run);
     }
 
     EXPECT_EQ(sequence_breaks(read_topic(installed.topic)), std::vector<std::string>{});
@@ -295,7 +296,8 @@ TEST(Settle, FindsCountersThatWereStoredBefore) {
         }
         relay.stop();
     }
-    ASSERT_GE(installed.number("SELECT sum(n)::bigint FROM millrace.relay_counters"), 120);
+    ASSERT_GE(
+        installed.number("SELECT coalesce(sum(n), 0)::bigint FROM millrace.relay_counters"), 120);
     installed.insert(200);
     RunningRelay relay(installed);
     ASSERT_TRUE(eventually(30s, [&] { return installed.pending_count() == 0; }));
