@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -23,6 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
+using testing::Not;
 
 constexpr const char* kWriting = "Writing to the outbox";
 
@@ -51,6 +53,14 @@ std::map<std::string, std::string> environment_of(const Database& database) {
         }
     }
     return environment;
+}
+
+Finished run_sql(const Database& database, const std::string& text) {
+    return run_process({.program = "psql",
+                        .arguments = {"--no-psqlrc", "--set=ON_ERROR_STOP=1",
+                                      "--file=" + write_file("snippet.sql", text)},
+                        .environment = environment_of(database),
+                        .log_name = "psql"});
 }
 
 // Where `deploy/dev snippets` puts the clients of languages that CI does not run; empty without.
@@ -333,12 +343,7 @@ class DeletedTask : public testing::Test {
     }
 
     Finished run_block() {
-        const std::string block = blocks("When something is wrong", "sql").at(0);
-        return run_process({.program = "psql",
-                            .arguments = {"--no-psqlrc", "--set=ON_ERROR_STOP=1",
-                                          "--file=" + write_file("delete_task", block)},
-                            .environment = environment_of(installed_.database),
-                            .log_name = "psql"});
+        return run_sql(installed_.database, blocks("When something is wrong", "sql").at(0));
     }
 
     Installed installed_;
@@ -368,6 +373,65 @@ TEST_F(DeletedTask, LetsTheLaneGoOnWithTheTasksBehindIt) {
     EXPECT_EQ(installed_.text("SELECT verb || '/' || object || '/' || reason "
                               "FROM millrace.operator_acts ORDER BY at LIMIT 1"),
               "delete task/task 4711/why");
+}
+
+// The projection of five minutes, on a topic of the test's.
+class ReadmeProjection : public testing::Test {
+  protected:
+    ReadmeProjection() {
+        const std::string off = "projections: {enabled: false}\n";
+        std::string text = installed_.config();
+        config_ = folder_.write("millrace.yaml", text.erase(text.find(off), off.size()));
+    }
+
+    std::string block(size_t number) const {
+        std::string text = blocks("A projection in five minutes", "sql").at(number);
+        const std::string topic = "shop.orders";
+        if (const size_t at = text.find(topic); at != std::string::npos) {
+            text.replace(at, topic.size(), installed_.topic);
+        }
+        return text;
+    }
+
+    std::string millrace(std::vector<std::string> arguments) const {
+        arguments.insert(arguments.end(), {"--config", config_});
+        const Finished finished = run_program(arguments);
+        EXPECT_EQ(finished.exit_code, 0) << finished.output;
+        return finished.output;
+    }
+
+    void run_sql_block(size_t number) const {
+        const Finished finished = run_sql(installed_.database, block(number));
+        ASSERT_EQ(finished.exit_code, 0) << finished.output;
+    }
+
+    Installed installed_;
+    Folder folder_;
+    std::string config_;
+};
+
+TEST_F(ReadmeProjection, FillsAndIsRemoved) {
+    const std::string file = folder_.write("projections/revenue.sql", block(0));
+    EXPECT_THAT(millrace({"validate"}), Not(HasSubstr("warning")));
+    millrace({"migrate", "up"});
+    {
+        Process worker({.arguments = {"run", "--config", config_}, .environment = {}});
+        run_sql_block(1);
+        EXPECT_TRUE(eventually(40s, [&] {
+            return installed_.text("SELECT coalesce(string_agg(customer_id || ' ' || cents, ', '), "
+                                   "'') FROM read_models.revenue") == "c-1 700";
+        })) << worker.log();
+        worker.signal(SIGTERM);
+        EXPECT_EQ(worker.wait(20s), 0) << worker.log();
+    }
+
+    fs::remove(file);
+    EXPECT_THAT(millrace({"projection", "list"}), HasSubstr("orphan"));
+    run_sql_block(2);
+    EXPECT_THAT(millrace({"projection", "list"}), Not(HasSubstr("revenue")));
+
+    folder_.write("projections/revenue.sql", block(0));
+    EXPECT_THAT(millrace({"migrate", "up"}), HasSubstr("projection revenue version 1 made"));
 }
 
 }  // namespace
