@@ -101,6 +101,15 @@ int main(int argc, char** argv) {
     build(root, choice);
     try {
         root.parse(argc, argv);
+    } catch (const CLI::RequiredError& error) {
+        // CLI11 misses the word that should be there before it minds the one that is.
+        const std::vector<std::string> unknown = root.remaining(/*recurse=*/true);
+        if (unknown.empty()) {
+            root.exit(error);
+        } else {
+            std::cerr << "millrace: '" << unknown.front() << "' is no command here; see --help\n";
+        }
+        return kExitUsage;
     } catch (const CLI::ParseError& error) {
         // Help and version are asked for; anything else is a mistake on the command line.
         return root.exit(error) == 0 ? 0 : kExitUsage;

@@ -192,6 +192,9 @@ void ProjectionHost::look_at(const ServedProjection& found, pg::Session& session
         remarks_.push_back("projection " + found.name +
                            " needs a rebuild: needs_rebuild; its file has a higher version, the "
                            "stored one is served");
+        if (!runners_.contains(found.name)) {
+            log(LogLevel::kWarn, "projections", remarks_.back());
+        }
     }
     {
         const std::lock_guard lock(mutex_);

@@ -295,16 +295,24 @@ void GroupConsumer::note_trouble(const rd_kafka_message_t& message) {
     const rd_kafka_resp_err_t code = message.err;
     if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
         code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC) {
-        state_->topic_troubles[topic] = "kafka_topic_missing: topic '" + topic + "' does not exist";
+        note_topic_trouble(topic, "kafka_topic_missing: topic '" + topic + "' does not exist");
         return;
     }
     if (code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
-        state_->topic_troubles[topic] = "kafka_not_authorised: topic '" + topic + "'";
+        note_topic_trouble(topic, "kafka_not_authorised: topic '" + topic + "'");
         return;
     }
     state_->client_trouble =
         kafka::failure_of(code, topic.empty() ? "consumer" : "topic " + topic).what();
     state_->client_trouble_at = Clock::now();
+}
+
+// librdkafka says it again with each look at the topics.
+void GroupConsumer::note_topic_trouble(const std::string& topic, const std::string& why) {
+    std::string& known = state_->topic_troubles[topic];
+    if (known == why) return;
+    known = why;
+    log(LogLevel::kWarn, "consumers", "topic can't be read", {{"topic", topic}, {"why", why}});
 }
 
 }  // namespace millrace

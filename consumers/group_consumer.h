@@ -110,6 +110,7 @@ class GroupConsumer {
     void drain();
     uint64_t generation_of(const rd_kafka_message_t& message);
     void note_trouble(const rd_kafka_message_t& message);
+    void note_topic_trouble(const std::string& topic, const std::string& why);
 
     std::shared_ptr<State> state_;
     kafka::Client client_;

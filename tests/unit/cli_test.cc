@@ -71,6 +71,11 @@ TEST(CommandLine, MistakesOnTheCommandLineEndWithTwo) {
     }
 }
 
+TEST(CommandLine, UnknownCommandIsNamed) {
+    EXPECT_THAT(run_program({"frob"}).output, HasSubstr("'frob' is no command here"));
+    EXPECT_THAT(run_program({"lanes", "frob"}).output, HasSubstr("'frob' is no command here"));
+}
+
 TEST(CommandLine, BothSidesOfTheLedgerCantBeTrusted) {
     const Finished finished = run_program(
         {"ledger", "resume", "--trust-ledger", "--trust-database", "--reason", "x"});
