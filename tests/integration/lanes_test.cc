@@ -45,6 +45,12 @@ class Lanes : public testing::Test {
         return shares;
     }
 
+    // floor(lanes / owners) each, one more for some.
+    bool are_even(size_t owner_count) {
+        const std::vector<int64_t> found = shares();
+        return found.size() == owner_count && found.back() - found.front() <= 1;
+    }
+
     std::string owners() {
         return session_
             .execute("SELECT string_agg(lane || ':' || coalesce(publisher::text, '-'), ' ' "
@@ -65,7 +71,9 @@ TEST_F(Lanes, MoveUnderLoadWithoutLosingOrReorderingAnything) {
     Relays relays;
     relays.push_back(std::make_unique<RunningRelay>(installed_));
 
+    std::vector<std::chrono::duration<double>> took;
     for (int change = 0; change < 12; ++change) {
+        const auto began = std::chrono::steady_clock::now();
         const bool comes = relays.size() == 1 || (relays.size() < 5 && random() % 2 == 0);
         if (comes) {
             relays.push_back(std::make_unique<RunningRelay>(installed_));
@@ -74,8 +82,16 @@ TEST_F(Lanes, MoveUnderLoadWithoutLosingOrReorderingAnything) {
         }
         EXPECT_TRUE(eventually(5s, [&] { return installed_.owned_lane_count() == 12; }))
             << owners();
+        took.push_back(std::chrono::steady_clock::now() - began);
         EXPECT_TRUE(publish_more(relays, 20)) << owners();
+        std::this_thread::sleep_until(began + 1s);
     }
+    std::sort(took.begin(), took.end());
+    std::cout << "all lanes owned after " << took[took.size() / 2].count() << " s, at worst "
+              << took.back().count() << " s\n";
+    EXPECT_TRUE(eventually(5s, [&] { return are_even(relays.size()); })) << owners();
+    const std::string before = owners();
+    EXPECT_FALSE(eventually(2s, [&] { return owners() != before; })) << owners();
     writers.stop();
     EXPECT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; }));
     relays.clear();

@@ -114,24 +114,11 @@ void Writers::insert(pg::Session& session, int shape, const std::string& key, in
                   select_rows());
     switch (shape) {
         case 0:  // Single rows.
-            for (int i = 0; i < count; ++i) session.execute(insert_select, params(last + i, 1));
+            for (int i = 0; i < count; ++i) insert_values(session, key, last + i, 1);
             return;
-        case 1: {  // Multi-row VALUES.
-            std::string values;
-            std::string known;
-            for (int i = 1; i <= count; ++i) {
-                const std::string id = in_quotes(Uuid::random().text());
-                const std::string n = std::to_string(last + i);
-                values += (i > 1 ? ", (" : "(") + id + ", " + in_quotes(topic_) + ", " +
-                          in_quotes(key) + ", 'Counted', '{\"run\": \"" + run_ + "\", \"n\": " + n +
-                          "}')";
-                known += (i > 1 ? ", (" : "(") + id + ", " + in_quotes(key) + ", " + n + ")";
-            }
-            session.execute("INSERT INTO millrace.pending_tasks " + std::string(kColumns) +
-                            " VALUES " + values);
-            session.execute("INSERT INTO public.truth VALUES " + known);
+        case 1:  // Multi-row VALUES.
+            insert_values(session, key, last, count);
             return;
-        }
         case 2:  // A savepoint that is rolled back, then one that is not.
             session.execute("SAVEPOINT one");
             session.execute(insert_select, params(last, count));
@@ -155,10 +142,33 @@ void Writers::insert(pg::Session& session, int shape, const std::string& key, in
             session.execute("INSERT INTO public.truth VALUES " + known);
             return;
         }
-        default:  // INSERT..SELECT behind a writable CTE.
+        case 4:  // In a writable CTE.
+            session.execute("WITH rows AS MATERIALIZED (" + std::string(kRows) +
+                                "), sent AS (INSERT INTO millrace.pending_tasks " +
+                                std::string(kColumns) + " " + select_rows() +
+                                ") INSERT INTO public.truth SELECT event_id, key, n FROM rows",
+                            params(last, count));
+            return;
+        default:  // INSERT..SELECT.
             session.execute(insert_select, params(last, count));
             return;
     }
+}
+
+void Writers::insert_values(pg::Session& session, const std::string& key, int64_t last,
+                            int count) {
+    std::string values;
+    std::string known;
+    for (int i = 1; i <= count; ++i) {
+        const std::string id = in_quotes(Uuid::random().text());
+        const std::string n = std::to_string(last + i);
+        values += (i > 1 ? ", (" : "(") + id + ", " + in_quotes(topic_) + ", " + in_quotes(key) +
+                  ", 'Counted', '{\"run\": \"" + run_ + "\", \"n\": " + n + "}')";
+        known += (i > 1 ? ", (" : "(") + id + ", " + in_quotes(key) + ", " + n + ")";
+    }
+    session.execute("INSERT INTO millrace.pending_tasks " + std::string(kColumns) + " VALUES " +
+                    values);
+    session.execute("INSERT INTO public.truth VALUES " + known);
 }
 
 }  // namespace millrace::test

@@ -39,6 +39,7 @@ class Writers {
     // One transaction; the number of tasks it committed.
     int write_one(pg::Session& session, std::minstd_rand& random);
     void insert(pg::Session& session, int shape, const std::string& key, int64_t last, int count);
+    void insert_values(pg::Session& session, const std::string& key, int64_t last, int count);
 
     const std::string url_;
     const std::string topic_;
