@@ -1,12 +1,15 @@
 #include "consumers/topic_watch.h"
 
 #include "consumers/log_facts.h"
+#include "core/failure.h"
+#include "core/kafka/admin.h"
 
 namespace millrace {
 
 namespace {
 
 constexpr std::chrono::seconds kAskEvery{3};
+constexpr std::chrono::milliseconds kAnswerLimit{500};
 
 }  // namespace
 
@@ -15,8 +18,9 @@ TopicWatch::TopicWatch(rd_kafka_t* client, std::vector<std::string> topics)
 
 std::map<std::string, Uuid> TopicWatch::look() {
     std::map<std::string, Uuid> ids;
-    if (Clock::now() >= next_ask_) ask();
+    if (!is_asked_ && Clock::now() >= next_ask_) ask();
     const kafka::Event event(rd_kafka_queue_poll(queue_.get(), 0));
+    if (event) is_asked_ = false;
     // A broker that does not answer shows elsewhere.
     if (!event || rd_kafka_event_error(event.get()) != RD_KAFKA_RESP_ERR_NO_ERROR) return ids;
     size_t count = 0;
@@ -34,6 +38,12 @@ std::map<std::string, Uuid> TopicWatch::look() {
 
 void TopicWatch::ask() {
     next_ask_ = Clock::now() + kAskEvery;
+    try {
+        kafka::Admin(client_, kAnswerLimit).require_answer("topics");
+    } catch (const Failure&) {
+        return;  // Shows elsewhere, too.
+    }
+    is_asked_ = true;
     std::vector<const char*> names;
     for (const std::string& topic : topics_) names.push_back(topic.c_str());
     const kafka::Topics collection(

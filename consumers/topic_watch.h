@@ -12,8 +12,8 @@
 
 namespace millrace {
 
-// Asks every few seconds, without waiting for the answer, which topics stand behind the names we
-// read: librdkafka goes on at the same offset in a topic that was deleted and made again, and would
+// Asks every few seconds, without waiting for the answer (but half a second for a broker that is
+// gone), which topics stand behind the names we read: librdkafka goes on at the same offset in a topic that was deleted and made again, and would
 // pass over its first records in silence (PROTOCOL 7.2). Not thread-safe.
 class TopicWatch {
   public:
@@ -31,6 +31,7 @@ class TopicWatch {
     const std::vector<std::string> topics_;
     kafka::Queue queue_;
     Clock::time_point next_ask_{};
+    bool is_asked_ = false;
 };
 
 }  // namespace millrace

@@ -49,7 +49,16 @@ std::string Admin::cluster_id() {
     return text;
 }
 
+void Admin::require_answer(const std::string& what) const {
+    const rd_kafka_metadata_t* raw = nullptr;
+    const rd_kafka_resp_err_t code =
+        rd_kafka_metadata(client_, /*all_topics=*/0, /*only_rkt=*/nullptr, &raw, limit_);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, what);
+    const Metadata metadata(raw);
+}
+
 std::optional<TopicFacts> Admin::topic_facts(const std::string& topic) {
+    require_answer("describe topic " + topic);
     const Queue queue(rd_kafka_queue_new(client_));
     const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, limit_);
     std::array<const char*, 1> names{topic.c_str()};
@@ -99,6 +108,7 @@ std::optional<int32_t> Admin::partition_count(const std::string& topic) {
 }
 
 std::map<std::string, std::string> Admin::topic_config(const std::string& topic) {
+    require_answer("configuration of " + topic);
     const Queue queue(rd_kafka_queue_new(client_));
     const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, limit_);
     const ConfigResource resource(
@@ -127,6 +137,7 @@ std::map<std::string, std::string> Admin::topic_config(const std::string& topic)
 }
 
 bool Admin::create_topic(const TopicOptions& topic) {
+    require_answer("create topic " + topic.name);
     const Queue queue(rd_kafka_queue_new(client_));
     const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_CREATETOPICS, limit_);
     std::array<char, 512> text{};
@@ -159,6 +170,7 @@ bool Admin::create_topic(const TopicOptions& topic) {
 }
 
 bool Admin::delete_topic(const std::string& topic) {
+    require_answer("delete topic " + topic);
     const Queue queue(rd_kafka_queue_new(client_));
     const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DELETETOPICS, limit_);
     const DeleteTopic named(rd_kafka_DeleteTopic_new(topic.c_str()));
@@ -189,6 +201,7 @@ std::map<int32_t, int64_t> Admin::last_stable_offsets(const std::string& topic,
 std::map<int32_t, int64_t> Admin::end_offsets(const std::string& topic,
                                               const std::vector<int32_t>& partitions,
                                               rd_kafka_IsolationLevel_t isolation) {
+    require_answer("offsets of " + topic);
     const Queue queue(rd_kafka_queue_new(client_));
     const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_LISTOFFSETS, limit_);
     const Error refused(rd_kafka_AdminOptions_set_isolation_level(options.get(), isolation));

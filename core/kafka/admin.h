@@ -29,12 +29,15 @@ struct TopicFacts {
 int32_t partition_of(std::string_view key, int32_t partition_count);
 
 // Questions and orders to the cluster over any client of ours. Each call blocks at most
-// `limit` and a second more, and throws kTransient when no broker answers.
+// twice `limit` and a second more, and throws kTransient when no broker answers.
 class Admin {
   public:
     explicit Admin(rd_kafka_t* client, std::chrono::milliseconds limit = std::chrono::seconds(10))
         : client_(client), limit_(static_cast<int>(limit.count())) {}
 
+    // Throws unless a broker answers. Every order below asks first: while one waits for a broker that
+    // is gone, librdkafka connects without any back-off, thousands of times a second.
+    void require_answer(const std::string& what) const;
     std::string cluster_id();
     // Nothing when the broker says that there is no such topic.
     std::optional<TopicFacts> topic_facts(const std::string& topic);

@@ -4,6 +4,8 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
+#include <sstream>
 #include <stdexcept>
 #include <thread>
 
@@ -121,6 +123,43 @@ TEST_P(ServerCrash, LosesDoublesAndReordersNothing) {
     EXPECT_GT(verdict.task_count, 0);
     EXPECT_EQ(key_totals_.wrong_count(), 0) << "keys whose read model is wrong";
 }
+
+// Connections that this machine has begun, of all processes.
+int64_t connection_count() {
+    std::ifstream file("/proc/net/snmp");
+    std::string line;
+    std::vector<std::string> values;
+    while (std::getline(file, line)) {
+        if (!line.starts_with("Tcp: ")) continue;
+        std::istringstream words(line);
+        values.assign(std::istream_iterator<std::string>(words), {});
+    }
+    return std::stoll(values.at(5));
+}
+
+class KafkaGone : public ServerCrash {};
+
+// librdkafka connects without any back-off for an order that waits for a broker: a worker used to
+// open thousands of connections a second, at the cost of a processor, for as long as Kafka was gone.
+TEST_P(KafkaGone, IsWaitedForWithoutAStormOfConnections) {
+    const Process relay = run("relay", installed_.config());
+    const Process worker = run("worker", key_totals_.config());
+    Writers writers(installed_, {.thread_count = 1, .tasks_per_second = 100});
+    ASSERT_TRUE(goes_on(writers));
+    writers.stop();
+    act("kill");
+    // Orders are given every few seconds, and each used to add to the storm.
+    std::this_thread::sleep_for(8s);
+
+    const int64_t before = connection_count();
+    std::this_thread::sleep_for(4s);
+    EXPECT_LT(connection_count() - before, 4 * 400);
+    act("start");
+}
+
+INSTANTIATE_TEST_SUITE_P(Servers, KafkaGone,
+                         testing::Values(Outage{"Kafka", Server::kKafka, "kill", "start", 0ms}),
+                         [](const auto& outage) { return outage.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(
     Servers, ServerCrash,
