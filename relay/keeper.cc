@@ -22,7 +22,6 @@ constexpr seconds kLockedLimit{2};
 constexpr seconds kPingEvery{1};
 constexpr seconds kSampleEvery{5};
 
-
 }  // namespace
 
 Keeper::Keeper(PublisherOptions options, RelayShared shared, PublisherWatch& watch)
@@ -33,6 +32,8 @@ Keeper::Keeper(PublisherOptions options, RelayShared shared, PublisherWatch& wat
 
 void Keeper::run(std::stop_token stop) {
     while (!stop.stop_requested()) {
+        // Also while no session can be had: an outage is no reason to start the process again.
+        watch_.note_progress();
         try {
             keep(stop);
         } catch (const Failure& failure) {
@@ -98,9 +99,8 @@ void Keeper::take_over(pg::Session& session, const FreePublisher& free, const Uu
         if (failure.kind() == FailureKind::kFatal || session.is_broken()) throw;
         session.rollback();
         // Its lanes stay with it until somebody can settle it.
-        const std::string& reason = failure.reason();
-        if (reason == "ledger_format" || reason == "ledger_corrupt") {
-            publishers.leave_unread(*taken, reason, instance);
+        if (is_unreadable(failure.reason())) {
+            publishers.leave_unread(*taken, failure.reason(), instance);
         } else {
             publishers.release(*taken);
         }

@@ -26,6 +26,7 @@ std::string_view name_of(LedgerFinding finding) {
         case LedgerFinding::kInDoubt: return "in_doubt";
         case LedgerFinding::kDatabaseBehind: return "database_behind_ledger";
         case LedgerFinding::kLedgerBehind: return "ledger_behind_database";
+        case LedgerFinding::kUnread: return "unread";
     }
     return {};
 }
@@ -39,23 +40,22 @@ std::vector<LedgerComparison> compare_ledger(Operator& db, LedgerReader& ledger,
                                              std::chrono::milliseconds limit) {
     const std::vector<PublisherReport> before = db.publishers();
     const LedgerReader::Others ledger_now = ledger.others(/*except=*/-1, limit);
-    if (ledger_now.unread > 0) {
-        throw transient("ledger_unread", std::to_string(ledger_now.unread) +
-                                             " partitions of the ledger could not be read in time");
-    }
-    const std::map<int16_t, LedgerRecord>& newest = ledger_now.newest;
     const std::vector<PublisherReport> after = db.publishers();
 
     std::vector<LedgerComparison> comparisons;
     for (size_t i = 0; i < after.size(); ++i) {
-        const auto found = newest.find(after[i].number);
-        const LedgerRecord* record = found == newest.end() ? nullptr : &found->second;
-        LedgerComparison comparison{.publisher = after[i],
-                                    .ledger_seq = {},
-                                    .finding = finding_of(before[i], after[i], record,
-                                                          ledger_topic_id)};
+        LedgerComparison& comparison = comparisons.emplace_back();
+        comparison.publisher = after[i];
+        const int16_t number = after[i].number;
+        if (const auto unread = ledger_now.unread.find(number); unread != ledger_now.unread.end()) {
+            comparison.finding = LedgerFinding::kUnread;
+            comparison.unread = unread->second;
+            continue;
+        }
+        const auto found = ledger_now.newest.find(number);
+        const LedgerRecord* record = found == ledger_now.newest.end() ? nullptr : &found->second;
+        comparison.finding = finding_of(before[i], after[i], record, ledger_topic_id);
         if (record != nullptr) comparison.ledger_seq = record->seq;
-        comparisons.push_back(std::move(comparison));
     }
     return comparisons;
 }

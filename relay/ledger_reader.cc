@@ -77,7 +77,7 @@ LedgerReader::Others LedgerReader::others(int16_t except, std::chrono::milliseco
             if (failure.reason() == "prefix_taken") throw;
             // One that stands still, or a record that only a later program can read, is that
             // publisher's concern alone.
-            ++others.unread;
+            others.unread.emplace(publisher, failure);
             log(LogLevel::kWarn, "relay", "ledger partition can't be read",
                 {{"publisher", publisher},
                  {"reason", failure.reason()},

@@ -30,11 +30,11 @@ class LedgerReader {
     std::optional<LedgerRecord> newest(int16_t publisher, std::chrono::milliseconds limit);
 
     // The newest committed record of each partition but one, as far as it can be read within
-    // `limit`. `unread` counts the partitions that could not, for want of time or because only a
-    // later program can read their record (PROTOCOL 4.4).
+    // `limit`, and why others could not: for want of time, or because only a later program can
+    // read their record (PROTOCOL 4.4).
     struct Others {
         std::map<int16_t, LedgerRecord> newest;
-        int unread = 0;
+        std::map<int16_t, Failure> unread;
     };
     Others others(int16_t except, std::chrono::milliseconds limit);
 

@@ -4,7 +4,6 @@
 
 #include "relay/ledger_topic.h"
 #include "relay/outbox.h"
-#include "relay/producer_pair.h"
 #include "relay/publishers.h"
 
 namespace millrace {
@@ -49,8 +48,11 @@ std::vector<std::string> LedgerResume::run(Trust trust, const std::string& reaso
     const std::map<int16_t, Agreed> agreed = agree(trust, reason);
     // Records first and a crash would leave rows whose records compaction takes; rows first, still
     // halted, and a crash leaves what the next run brings to its end.
-    for (const auto& [publisher, state] : agreed) write_record(publisher, state);
-    reopen();
+    for (const auto& [publisher, state] : agreed) {
+        if (state.seq > 0) write_record(publisher, state);
+    }
+    reopen(agreed);
+    producers_.clear();
     done_.push_back("resumed: the relays go on by themselves");
     return std::move(done_);
 }
@@ -58,8 +60,10 @@ std::vector<std::string> LedgerResume::run(Trust trust, const std::string& reaso
 // A relay that died or hangs may have a transaction open, which could be committed after the ledger
 // was read: after this it can't.
 void LedgerResume::fence() {
+    producers_.clear();
     for (int16_t publisher = 0; publisher < kPublisherCount; ++publisher) {
-        ProducerPair(options_, installation_, reaper_).init(publisher, {}, kInitLimit);
+        const auto made = producers_.try_emplace(publisher, options_, installation_, reaper_).first;
+        made->second.init(publisher, {installation_.ledger_topic()}, kInitLimit);
     }
 }
 
@@ -81,11 +85,13 @@ std::map<int16_t, LedgerResume::Agreed> LedgerResume::agree(Trust trust,
         // An epoch that the lost part of the database had given out must not come again: a process
         // that still remembers it would take the publisher from its owner.
         operator_.set_ledger_state(publisher.number, state.seq, state.epoch, topic_id);
-        if (state.seq > 0) agreed.emplace(publisher.number, state);
+        agreed.emplace(publisher.number, state);
     }
     operator_.record_act("ledger resume " + name_of(trust), "all publishers", reason);
     transaction.commit();
-    done_.push_back("recorded: database and ledger agree on " + std::to_string(agreed.size()) +
+    const auto used = std::count_if(agreed.begin(), agreed.end(),
+                                    [](const auto& entry) { return entry.second.seq > 0; });
+    done_.push_back("recorded: database and ledger agree on " + std::to_string(used) +
                     " publishers");
     return agreed;
 }
@@ -124,19 +130,25 @@ void LedgerResume::write_record(int16_t publisher, const Agreed& agreed) {
                                                   .seq = agreed.seq,
                                                   .tasks = {},
                                                   .counters = {}});
-    ProducerPair producers(options_, installation_, reaper_);
-    producers.init(publisher, {topic}, kInitLimit);
-    bool was_replaced = false;
-    kafka::Producer& producer = producers.next(was_replaced);
+    kafka::Producer& producer = producers_.at(publisher).first();
     producer.begin();
     producer.produce({.topic = topic, .partition = publisher, .key = key, .value = value});
     producer.flush();
     producer.commit();
 }
 
-void LedgerResume::reopen() {
+// A halt that came after another resume had done all this is not ours to end.
+void LedgerResume::reopen(const std::map<int16_t, Agreed>& agreed) {
     pg::Transaction transaction(session_);
-    require_halted(operator_.lock_fleet());
+    const std::vector<PublisherReport> publishers = operator_.lock_fleet();
+    require_halted(publishers);
+    for (const PublisherReport& publisher : publishers) {
+        const Agreed& state = agreed.at(publisher.number);
+        if (publisher.seq == state.seq && publisher.epoch == state.epoch) continue;
+        throw fatal("not_halted", "publisher " + std::to_string(publisher.number) +
+                                      " has moved on since: another 'ledger resume' was at work. "
+                                      "See 'millrace ledger status'");
+    }
     operator_.reopen_publishers();
     transaction.commit();
 }

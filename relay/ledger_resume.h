@@ -9,6 +9,7 @@
 #include "core/pg/session.h"
 #include "relay/ledger_reader.h"
 #include "relay/operator.h"
+#include "relay/producer_pair.h"
 #include "schema/installation.h"
 
 namespace millrace {
@@ -31,7 +32,7 @@ class LedgerResume {
 
   private:
     void fence();
-    // Of each publisher that ever published: the seq and epoch that its ledger and row will have.
+    // Of each publisher: the seq and epoch that its row has, and its ledger will.
     struct Agreed {
         int64_t seq = 0;
         int64_t epoch = 0;
@@ -39,7 +40,7 @@ class LedgerResume {
     std::map<int16_t, Agreed> agree(Trust trust, const std::string& reason);
     void remove_published(const PublisherReport& publisher, int64_t ledger_seq);
     void write_record(int16_t publisher, const Agreed& agreed);
-    void reopen();
+    void reopen(const std::map<int16_t, Agreed>& agreed);
 
     pg::Session& session_;
     kafka::ClientOptions options_;
@@ -47,6 +48,9 @@ class LedgerResume {
     kafka::Reaper& reaper_;
     LedgerReader ledger_;
     Operator operator_;
+    // By publisher. The records are written by those that fenced: whoever came later, another resume
+    // or a relay, has fenced them, and a record that comes late can't hide a newer one.
+    std::map<int16_t, ProducerPair> producers_;
     std::vector<std::string> done_;
 };
 

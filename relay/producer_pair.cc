@@ -7,6 +7,7 @@ namespace millrace {
 
 namespace {
 
+constexpr std::chrono::seconds kWarmUpLimit{5};
 constexpr std::chrono::seconds kReplaceLimit{10};
 
 }  // namespace
@@ -19,7 +20,7 @@ void ProducerPair::init(int publisher, const std::vector<std::string>& topics,
     for (size_t i = 0; i < producers_.size(); ++i) producers_[i] = make(i);
 
     const auto init_one = [&](kafka::Producer& producer) {
-        producer.warm_up(topics_);
+        producer.warm_up(topics_, kWarmUpLimit);
         producer.init(limit);
     };
     std::future<void> other = std::async(std::launch::async, init_one, std::ref(*producers_[1]));
@@ -47,7 +48,7 @@ kafka::Producer& ProducerPair::next(bool& replaced) {
     replaced = producers_[turn_]->is_tainted();
     if (replaced) {
         producers_[turn_] = make(turn_);
-        producers_[turn_]->warm_up(topics_);
+        producers_[turn_]->warm_up(topics_, kWarmUpLimit);
         producers_[turn_]->init(kReplaceLimit);
     }
     return *producers_[turn_];

@@ -20,12 +20,14 @@ class ProducerPair {
         : options_(options), installation_(installation), reaper_(reaper) {}
 
     // Makes both and initialises them side by side: fences the predecessor and ends its open
-    // transaction. `topics` are then known to both. Blocks at most `limit`.
+    // transaction. `topics` are then known to both. Blocks at most `limit`, and 5 s for the topics.
     void init(int publisher, const std::vector<std::string>& topics,
               std::chrono::milliseconds limit);
     // The one whose turn it is; a tainted one is replaced first (PROTOCOL 3.7), which `replaced`
-    // tells.
+    // tells and which blocks at most 15 s.
     kafka::Producer& next(bool& replaced);
+    // One of them as it is, for a single transaction that may not fence anybody who came after init().
+    kafka::Producer& first() { return *producers_[0]; }
     // Drops both at once; the reaper destroys them.
     void drop();
     // A client to ask for metadata.

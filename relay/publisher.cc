@@ -253,6 +253,29 @@ size_t Publisher::publish(const Claim& claim) {
     kafka::Producer& producer = producers_.next(was_replaced);
     if (was_replaced) shared_.metrics.tainted_producers.Increment();
     is_in_kafka_ = true;
+    try {
+        commit_to_kafka(producer, claim);
+    } catch (const Failure& failure) {
+        // The ledger's record is ours: no task is to blame for it (PROTOCOL 5.1). That of a smaller
+        // claim is smaller.
+        if (failure.kind() != FailureKind::kPoison ||
+            !producer.has_refused(shared_.installation.ledger_topic())) {
+            throw;
+        }
+        halve_claims();
+        throw unknown("ledger_refused", failure.detail());
+    }
+    shared_.lease.note_kafka_answer();
+    MILLRACE_CRASH_POINT("relay.before_pg_commit");
+    // COMMIT the DELETE only now: a crash before it leaves the rows, and the ledger tells the next
+    // owner that they are out; the other order would lose them.
+    session_->commit();
+    MILLRACE_CRASH_POINT("relay.after_pg_commit");
+    confirmed(claim);
+    return claim.tasks.size();
+}
+
+void Publisher::commit_to_kafka(kafka::Producer& producer, const Claim& claim) {
     producer.begin();
     MILLRACE_CRASH_POINT("relay.after_begin");
     produce_all(producer, claim);
@@ -270,14 +293,6 @@ size_t Publisher::publish(const Claim& claim) {
     MILLRACE_CRASH_POINT("relay.before_kafka_commit");
     producer.commit();
     MILLRACE_CRASH_POINT("relay.after_kafka_commit");
-    shared_.lease.note_kafka_answer();
-    MILLRACE_CRASH_POINT("relay.before_pg_commit");
-    // COMMIT the DELETE only now: a crash before it leaves the rows, and the ledger tells the next
-    // owner that they are out; the other order would lose them.
-    session_->commit();
-    MILLRACE_CRASH_POINT("relay.after_pg_commit");
-    confirmed(claim);
-    return claim.tasks.size();
 }
 
 void Publisher::produce_all(kafka::Producer& producer, const Claim& claim) {
@@ -310,6 +325,7 @@ void Publisher::produce_ledger_record(kafka::Producer& producer, const Claim& cl
 
 void Publisher::confirmed(const Claim& claim) {
     is_in_kafka_ = false;
+    show("");
     state_->seq = claim.seq;
     const int64_t resets_before = floor_.sequence_reset_count();
     floor_.claimed(claim.snapshot, claim.xid, claim.sequence_value, claim.tasks.back().id);

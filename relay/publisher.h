@@ -66,6 +66,7 @@ class Publisher {
     // One look for work; returns how many tasks it published.
     size_t step();
     size_t publish(const Claim& claim);
+    void commit_to_kafka(kafka::Producer& producer, const Claim& claim);
     void produce_all(kafka::Producer& producer, const Claim& claim);
     void produce_ledger_record(kafka::Producer& producer, const Claim& claim);
     void confirmed(const Claim& claim);
@@ -80,6 +81,7 @@ class Publisher {
 
     void recover(const Failure& failure, std::stop_token stop);
     void note_poison(const Failure& failure);
+    void halve_claims();
     void note_again(const Failure& failure);
     void leave_unread(const std::string& reason);
     void drop_everything();

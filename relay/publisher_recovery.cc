@@ -60,9 +60,7 @@ void Publisher::recover(const Failure& failure, std::stop_token stop) {
             break;
         case FailureKind::kPoison: note_poison(failure); break;
         case FailureKind::kHalt:
-            if (failure.reason() == "ledger_format" || failure.reason() == "ledger_corrupt") {
-                leave_unread(failure.reason());
-            }
+            if (is_unreadable(failure.reason())) leave_unread(failure.reason());
             break;
         case FailureKind::kUnknown: break;
     }
@@ -79,6 +77,10 @@ void Publisher::note_poison(const Failure& failure) {
                            "task " + std::to_string(first_id_) + ": " + failure.detail()};
         return;
     }
+    halve_claims();
+}
+
+void Publisher::halve_claims() {
     task_limit_ = std::max<int32_t>(1, static_cast<int32_t>(produced_count_ / 2));
 }
 

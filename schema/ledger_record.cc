@@ -142,6 +142,10 @@ std::string_view verified(std::string_view bytes) {
 
 }  // namespace
 
+bool is_unreadable(std::string_view reason) {
+    return reason == "ledger_format" || reason == "ledger_corrupt";
+}
+
 uint32_t crc32c(std::string_view bytes) {
     uint32_t crc = 0xFFFFFFFF;
     for (const char byte : bytes) {

@@ -51,6 +51,8 @@ uint32_t crc32c(std::string_view bytes);
 std::string encode(const LedgerRecord& record);
 // Throws kHalt `ledger_format` for another format, `ledger_corrupt` for damaged bytes.
 LedgerRecord decode_ledger_record(std::string_view bytes);
+// Whether a failure's reason is one of these two: another program may be able to read the record.
+bool is_unreadable(std::string_view reason);
 
 // Key and partition of a publisher's records.
 std::string ledger_key(int publisher);

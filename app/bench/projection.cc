@@ -30,7 +30,7 @@ void feed_topic(const BenchGround& ground, Workspace& workspace, int64_t event_c
     kafka::Producer producer(workspace.kafka_options(), workspace.topic() + ".feed",
                              workspace.reaper());
     producer.init(kInitTimeout);
-    producer.warm_up({workspace.topic()});
+    producer.warm_up({workspace.topic()}, std::chrono::seconds(5));
     MessageWriter writer(MessageFormat::kPayload, "0123abcd.0.1.");
     std::vector<int64_t> last_n(static_cast<size_t>(workspace.partition_count()));
     Progressing feeding("writing " + with_commas(event_count) + " events");

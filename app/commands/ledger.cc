@@ -22,6 +22,13 @@ constexpr std::string_view kAdvice =
     "  millrace ledger resume --trust-ledger --reason TEXT\n"
     "      tasks that the ledger names as published are deleted first\n";
 
+// What ends a halt of publishers.
+std::string way_out(const std::string& halted) {
+    if (halted == "ledger_format") return "run the newer millrace that wrote the record";
+    if (halted == "ledger_corrupt") return "restore the ledger topic";
+    return "millrace ledger resume --trust-database|--trust-ledger --reason TEXT";
+}
+
 int ledger_status(const Arguments& arguments, const Config& config) {
     prepare_verb(config);
     kafka::Reaper reaper;
@@ -35,18 +42,27 @@ int ledger_status(const Arguments& arguments, const Config& config) {
     Table table({"publisher", "epoch", "database_seq", "ledger_seq", "finding", "halted", "owner",
                  "then"});
     bool is_wrong = false;
+    bool needs_resume = false;
+    std::string unread;
+    int unanswered_count = 0;
     const std::string topic_id = ledger_topic_id(ledger.raw(), installation);
     for (const LedgerComparison& found : compare_ledger(db, ledger, topic_id, kReadLimit)) {
         const PublisherReport& publisher = found.publisher;
-        const bool is_bad = publisher.halted || is_contradiction(found.finding);
-        is_wrong = is_wrong || is_bad;
+        if (found.unread) {
+            unread += "\npublisher " + std::to_string(publisher.number) + ": " +
+                      found.unread->what() + "\n";
+            if (found.unread->kind() == FailureKind::kTransient) ++unanswered_count;
+        }
+        const bool is_contradicting = is_contradiction(found.finding);
+        needs_resume = needs_resume || is_contradicting ||
+                       (publisher.halted && !is_unreadable(*publisher.halted));
+        is_wrong = is_wrong || publisher.halted || is_contradicting ||
+                   (found.unread && found.unread->kind() != FailureKind::kTransient);
         // A halt is the whole fleet's: publishers that never did anything would only fill the
         // screen.
         if (!found.is_used()) continue;
         Table::Cell then;
-        if (publisher.halted) {
-            then = "millrace ledger resume --trust-database|--trust-ledger --reason TEXT";
-        }
+        if (publisher.halted) then = way_out(*publisher.halted);
         table.add({publisher.number, publisher.epoch, publisher.seq, cell_of(found.ledger_seq),
                    std::string(name_of(found.finding)), cell_of(publisher.halted),
                    cell_of(publisher.owner), then});
@@ -55,7 +71,12 @@ int ledger_status(const Arguments& arguments, const Config& config) {
         print_json(std::cout, table.as_json());
     } else {
         table.print(std::cout);
-        if (is_wrong) std::cout << kAdvice;
+        std::cout << unread;
+        if (needs_resume) std::cout << kAdvice;
+    }
+    if (!is_wrong && unanswered_count > 0) {
+        throw transient("ledger_unread", std::to_string(unanswered_count) +
+                                             " partitions of the ledger could not be read in time");
     }
     return is_wrong ? kExitFoundWrong : 0;
 }

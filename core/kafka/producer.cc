@@ -84,11 +84,16 @@ void Producer::init(std::chrono::milliseconds timeout) {
              "init_transactions");
 }
 
-void Producer::warm_up(const std::vector<std::string>& topics) {
+void Producer::warm_up(const std::vector<std::string>& topics, std::chrono::milliseconds limit) {
+    const auto deadline = std::chrono::steady_clock::now() + limit;
     for (const std::string& topic : topics) {
+        const auto rest = std::chrono::duration_cast<std::chrono::milliseconds>(
+            deadline - std::chrono::steady_clock::now());
+        if (rest.count() <= 0) return;
         const rd_kafka_metadata_t* metadata = nullptr;
-        const rd_kafka_resp_err_t code = rd_kafka_metadata(
-            client_.get(), /*all_topics=*/0, topic_handle(topic), &metadata, 5000);
+        const rd_kafka_resp_err_t code =
+            rd_kafka_metadata(client_.get(), /*all_topics=*/0, topic_handle(topic), &metadata,
+                              static_cast<int>(rest.count()));
         if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, "metadata of " + topic);
         rd_kafka_metadata_destroy(metadata);
     }
@@ -129,11 +134,18 @@ void Producer::produce(const Record& record) {
     if (record.headers != nullptr) add(RD_KAFKA_VTYPE_HEADERS).u.headers = record.headers;
 
     Error error(rd_kafka_produceva(client_.get(), fields.data(), count));
+    // A claim may be larger than what the client takes at a time.
+    const auto deadline = std::chrono::steady_clock::now() + kTransactionTimeout;
+    while (error && rd_kafka_error_code(error.get()) == RD_KAFKA_RESP_ERR__QUEUE_FULL &&
+           !state_->delivery_error && std::chrono::steady_clock::now() < deadline) {
+        rd_kafka_poll(client_.get(), kFlushSliceMs);
+        error.reset(rd_kafka_produceva(client_.get(), fields.data(), count));
+    }
     if (!error) return;
     if (record.headers != nullptr) rd_kafka_headers_destroy(record.headers);
     if (rd_kafka_error_code(error.get()) == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
-        throw poison("task_too_large", "a record for " + std::string(record.topic) +
-                                           " is larger than message.max.bytes");
+        state_->delivery_error = DeliveryError{RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+                                               std::string(record.topic), record.partition};
     }
     if (rd_kafka_error_code(error.get()) == RD_KAFKA_RESP_ERR__STATE) await_cause();
     throw_if_refused();
@@ -145,6 +157,7 @@ void Producer::produce(const Record& record) {
 void Producer::await_cause() {
     const auto deadline = std::chrono::steady_clock::now() + kCauseWait;
     while ((!state_->delivery_error || is_purge(state_->delivery_error->code)) &&
+           rd_kafka_fatal_error(client_.get(), nullptr, 0) == RD_KAFKA_RESP_ERR_NO_ERROR &&
            std::chrono::steady_clock::now() < deadline) {
         rd_kafka_poll(client_.get(), 10);
     }
@@ -199,9 +212,18 @@ rd_kafka_topic_t* Producer::topic_handle(std::string_view topic) {
     return handle;
 }
 
+bool Producer::has_refused(std::string_view topic) const {
+    return state_->delivery_error && state_->delivery_error->topic == topic;
+}
+
 void Producer::throw_if_refused() const {
     if (!state_->delivery_error) return;
     const DeliveryError& error = *state_->delivery_error;
+    std::array<char, 512> fatal{};
+    if (rd_kafka_fatal_error(client_.get(), fatal.data(), fatal.size()) ==
+        RD_KAFKA_RESP_ERR__FENCED) {
+        throw lost("kafka_fenced", fatal.data());
+    }
     const std::string detail = error.topic + "-" + std::to_string(error.partition) + ": " +
                                rd_kafka_err2str(error.code) + " (" +
                                rd_kafka_err2name(error.code) + ")";

@@ -42,17 +42,21 @@ class Producer {
     // Fences the predecessor and ends its open transaction (PROTOCOL 4.2).
     void init(std::chrono::milliseconds timeout);
     // Makes the client know the topics, so that its first transaction does not wait a second.
-    // Throws as failure_of() when no broker tells of one.
-    void warm_up(const std::vector<std::string>& topics);
+    // Those it has not asked for within `limit` are left to that. Throws as failure_of() when no
+    // broker tells of one.
+    void warm_up(const std::vector<std::string>& topics, std::chrono::milliseconds limit);
 
     void begin();
-    // Copies the record. Throws kPoison `task_too_large` when librdkafka refuses its size, and what
-    // flush() would when the broker has refused one before.
+    // Copies the record; waits for room, as long as the transaction may last. Throws kPoison
+    // `task_too_large` when librdkafka refuses its size, and what flush() would when the broker has
+    // refused one before.
     void produce(const Record& record);
     // Waits for the delivery reports of all that was produced.
     void flush();
     void commit();
 
+    // True if what a poison failure of this transaction refused was a record of this topic.
+    bool has_refused(std::string_view topic) const;
     // True if a request of the last transaction failed or was sent once more than needed, though
     // its end was clean: this producer must not be used again (PROTOCOL 3.7).
     bool is_tainted() const;

@@ -215,7 +215,7 @@ void Session::flush_and_wait(Clock::time_point deadline) {
         if (unsent == 0 && PQisBusy(connection_.get()) == 0) return;
         const short events = static_cast<short>(unsent == 1 ? POLLIN | POLLOUT : POLLIN);
         if (!wait_socket(events, deadline)) {
-            throw unknown("pg_timeout", "PostgreSQL gave no answer within the call's time");
+            throw_timeout("PostgreSQL gave no answer within the call's time");
         }
         if (PQconsumeInput(connection_.get()) == 0) throw_broken();
     }
@@ -241,6 +241,12 @@ Result Session::read_single() {
 
 void Session::throw_broken() {
     throw transient("pg_connection_lost", one_line(PQerrorMessage(connection_.get())));
+}
+
+// The answer may still come, and would be taken for that of the next statement.
+void Session::throw_timeout(const char* what) {
+    connection_.reset();
+    throw unknown("pg_timeout", what);
 }
 
 Clock::time_point Session::deadline() const { return Clock::now() + options_.call_timeout; }
@@ -294,7 +300,7 @@ void Pipeline::flush() {
         if (unsent < 0) session_.throw_broken();
         if (unsent == 0) return;
         if (!session_.wait_socket(POLLIN | POLLOUT, limit)) {
-            throw unknown("pg_timeout", "PostgreSQL took no statement within the call's time");
+            session_.throw_timeout("PostgreSQL took no statement within the call's time");
         }
         if (PQconsumeInput(session_.connection_.get()) == 0) session_.throw_broken();
     }

@@ -78,6 +78,7 @@ class Session {
     // The single answer to what was just sent.
     Result read_single();
     [[noreturn]] void throw_broken();
+    [[noreturn]] void throw_timeout(const char* what);
     std::chrono::steady_clock::time_point deadline() const;
 
     SessionOptions options_;

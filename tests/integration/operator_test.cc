@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -68,6 +69,37 @@ class OperatorVerbs : public testing::Test {
         }
         session_.run_script(kRestore);
         ASSERT_EQ(installed_.pending_count(), task_count);
+    }
+
+    Process::Options resume_by(const std::string& reason) const {
+        Process::Options options;
+        options.arguments = {"ledger", "resume", "--trust-database", "--reason", reason,
+                             "--config", config_};
+        return options;
+    }
+
+    // As a contradiction leaves it, publisher 0 having published one transaction.
+    void halt_at_seq_one() {
+        session_.execute("UPDATE millrace.relay_publishers "
+                         "SET halted = 'database_behind_ledger', seq = (number = 0)::int");
+        write_ledger(installed_, 0, encode(empty_record(installed_, 0, 0, 1)));
+        session_.run_script(R"(
+            CREATE FUNCTION public.wait_at_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN PERFORM pg_sleep(3); RETURN NULL; END $$;
+            CREATE CONSTRAINT TRIGGER wait_at_commit AFTER INSERT ON millrace.operator_acts
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.reason = 'first')
+            EXECUTE FUNCTION public.wait_at_commit())");
+    }
+
+    // Stops it while PostgreSQL is about to commit its first step.
+    void pause_between_its_steps(const Process& resume) {
+        ASSERT_TRUE(eventually(60s, [&] {
+            return installed_.number("SELECT count(*) FROM pg_stat_activity "
+                                     "WHERE wait_event = 'PgSleep' "
+                                     "AND datname = current_database()") == 1;
+        })) << resume.log();
+        resume.signal(SIGSTOP);
+        ASSERT_TRUE(eventually(20s, [&] { return !acts().empty(); })) << resume.log();
     }
 
     Installed installed_;
@@ -174,6 +206,22 @@ TEST_F(OperatorVerbs, LedgerAgreesWhileARelayPublishes) {
     EXPECT_THAT(status.output, HasSubstr("agrees"));
     EXPECT_EQ(resume.exit_code, kExitFailed);
     EXPECT_THAT(resume.output, HasSubstr("not_halted"));
+}
+
+// It used to end with `ledger_unread` and 69, and to advise `ledger resume`.
+TEST_F(OperatorVerbs, LedgerStatusNamesTheRecordThatItCannotRead) {
+    installed_.insert(20);
+    write_ledger(installed_, 0, "\x02 a later program's record");
+    RunningRelay relay(installed_);
+    ASSERT_TRUE(eventually(30s, [&] { return !halted().empty(); }));
+
+    const Finished status = millrace({"ledger", "status"});
+
+    EXPECT_EQ(status.exit_code, kExitFoundWrong) << status.output;
+    EXPECT_THAT(status.output, HasSubstr("unread"));
+    EXPECT_THAT(status.output, HasSubstr("publisher 0: ledger_format: a ledger record has format 2"));
+    EXPECT_THAT(status.output, HasSubstr("run the newer millrace"));
+    EXPECT_THAT(status.output, testing::Not(HasSubstr("ledger resume")));
 }
 
 // PROTOCOL 4.6
@@ -288,6 +336,81 @@ TEST_F(OperatorVerbs, ResumeThatDiedBetweenItsStepsRunsAgain) {
     ASSERT_EQ(resume.exit_code, 0) << resume.output;
     EXPECT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; }));
     EXPECT_EQ(installed_.verdict().lost_count, 0);
+}
+
+// PROTOCOL 4.6, 4.3: an operator's resume that hangs for a while, and another that brings the work
+// to its end meanwhile. The record of the first says less than the ledger's newest, and hides it.
+TEST_F(OperatorVerbs, ResumeThatWasPausedHidesNothingThatWasPublishedMeanwhile) {
+    halt_at_seq_one();
+    Process paused(resume_by("first"));
+    ASSERT_NO_FATAL_FAILURE(pause_between_its_steps(paused));
+    const Finished resume =
+        millrace({"ledger", "resume", "--trust-database", "--reason", "second"});
+    ASSERT_EQ(resume.exit_code, 0) << resume.output;
+    ASSERT_THAT(halted(), testing::IsEmpty());
+    // A relay goes on, and dies between its two commits.
+    installed_.insert(20);
+    PublisherByHand dead(installed_, 0);
+    dead.take_lanes();
+    ASSERT_EQ(dead.claim(), 20U);
+    dead.commit_kafka();
+    dead.roll_back();
+
+    paused.signal(SIGCONT);
+    ASSERT_TRUE(paused.wait(60s)) << paused.log();
+
+    RunningRelay relay(installed_);
+    EXPECT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; }))
+        << testing::PrintToString(halted());
+    relay.stop();
+    const Verdict verdict = installed_.verdict();
+    EXPECT_TRUE(verdict.is_clean()) << verdict.text() << paused.log();
+}
+
+// The same with a relay that lives: a record that came late must not halt a fleet that is well.
+TEST_F(OperatorVerbs, ResumeThatWasPausedHaltsNoFleetThatIsWell) {
+    halt_at_seq_one();
+    Process paused(resume_by("first"));
+    ASSERT_NO_FATAL_FAILURE(pause_between_its_steps(paused));
+    const Finished resume =
+        millrace({"ledger", "resume", "--trust-database", "--reason", "second"});
+    ASSERT_EQ(resume.exit_code, 0) << resume.output;
+    RunningRelay relay(installed_);
+    installed_.insert(20);
+    ASSERT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; }));
+
+    paused.signal(SIGCONT);
+    ASSERT_TRUE(paused.wait(60s)) << paused.log();
+    installed_.insert(20);
+
+    EXPECT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; }));
+    EXPECT_THAT(halted(), testing::IsEmpty()) << paused.log();
+}
+
+// PROTOCOL 4.1, 4.6: the newest numbers stand in the ledger alone, in a record of the generation
+// that the resume ends.
+TEST_F(OperatorVerbs, ResumeBeginsTheNumbersOfARecordThatTheTableHasNotAnew) {
+    for (int run = 1; run <= 2; ++run) {
+        {
+            RunningRelay relay(installed_);
+            for (const int count : {20, 20, 1}) {
+                installed_.insert(count);
+                ASSERT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; }));
+            }
+        }
+        session_.execute("UPDATE millrace.relay_publishers SET halted = 'database_behind_ledger'");
+        const Finished resume =
+            millrace({"ledger", "resume", "--trust-database", "--reason", "again"});
+        ASSERT_EQ(resume.exit_code, 0) << resume.output;
+    }
+    RunningRelay relay(installed_);
+    installed_.insert(20);
+    ASSERT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; }));
+
+    EXPECT_EQ(sequence_breaks(read_topic(installed_.topic)), std::vector<std::string>{});
+    EXPECT_EQ(session_.execute("SELECT max(generation) FROM millrace.relay_publishers")
+                  .integer(0, 0),
+              3);
 }
 
 }  // namespace

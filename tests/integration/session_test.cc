@@ -87,6 +87,8 @@ TEST_F(SessionTest, StatementWithoutAnAnswerInTimeIsUnknown) {
 
     EXPECT_EQ(failure.kind(), FailureKind::kUnknown);
     EXPECT_EQ(failure.reason(), "pg_timeout");
+    EXPECT_TRUE(session.is_broken());
+    EXPECT_EQ(failure_of([&] { session.rollback(); }).reason(), "pg_connection_lost");
 }
 
 TEST_F(SessionTest, UnknownDatabaseIsRefusedForGood) {

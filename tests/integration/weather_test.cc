@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "relay/operator.h"
@@ -303,6 +304,80 @@ TEST_F(Weather, SequenceThatIsSetBackIsCounted) {
     ASSERT_TRUE(eventually(10s, [&] { return everything_is_published(); }));
     EXPECT_TRUE(eventually(
         2s, [&] { return relay.metric("millrace_relay_sequence_resets_total") == 1; }));
+}
+
+// librdkafka takes so much at a time; the rest of the claim has to wait for room, not for ever.
+TEST_F(Weather, ClaimThatIsLargerThanTheClientsQueueIsPublished) {
+    installed_.insert_large(40, 50'000);
+    RelayOptions options = installed_.relay_options();
+    options.publisher.kafka.properties["queue.buffering.max.kbytes"] = "1024";
+
+    RunningRelay relay(installed_, options);
+
+    EXPECT_TRUE(eventually(30s, [&] { return everything_is_published(); }))
+        << relay.metric("millrace_failures_total{reason=\"kafka_transaction\"}");
+}
+
+// What is shown must end with the cause: while it is there, the process is not ready.
+TEST_F(Weather, ClaimThatWaitedForALockIsNotShownAsWaitingForEver) {
+    kafka::Reaper reaper;
+    Metrics metrics;
+    Relay relay(installed_.relay_options(), installed_.installation, reaper, metrics,
+                [](const Failure&) {});
+    const std::jthread thread([&](std::stop_token stop) { relay.run(std::move(stop)); });
+    ASSERT_TRUE(eventually(30s, [&] { return installed_.owned_lane_count() == 12; }));
+    ASSERT_TRUE(eventually(10s, [&] { return relay.status().waiting.empty(); }));
+    {
+        pg::Transaction holder(session_);
+        holder.execute("SELECT FROM millrace.relay_publishers FOR UPDATE");
+        installed_.insert(10);
+        ASSERT_TRUE(eventually(20s, [&] { return !relay.status().waiting.empty(); }));
+    }
+    installed_.insert(10);
+    ASSERT_TRUE(eventually(30s, [&] { return everything_is_published(); }));
+
+    EXPECT_TRUE(eventually(10s, [&] { return relay.status().waiting.empty(); }))
+        << testing::PrintToString(relay.status().waiting);
+}
+
+// PROTOCOL 5.1: what the ledger topic refuses is the environment's, and no task's fault.
+TEST_F(Weather, RefusedLedgerRecordAccusesNoTask) {
+    set_topic_config(installed_.installation.ledger_topic(), "max.message.bytes", "120");
+    installed_.insert(40, 40);
+
+    RunningRelay relay(installed_);
+    const bool any = eventually(20s, [&] {
+        return installed_.number(
+                   "SELECT count(*) FROM millrace.relay_lanes WHERE halted IS NOT NULL") > 0;
+    });
+
+    EXPECT_FALSE(any) << installed_.text(
+        "SELECT string_agg(lane || ' ' || halted, E'\n') FROM millrace.relay_lanes");
+    EXPECT_EQ(installed_.pending_count(), 40);
+}
+
+// PROTOCOL 5.1, 4.1: a batch that is halved has drawn numbers that nobody saw.
+TEST_F(Weather, HalvedBatchesLeaveNoGapInTheSequenceNumbers) {
+    installed_.insert(40, 40);
+    RunningRelay relay(installed_);
+    ASSERT_TRUE(eventually(30s, [&] { return everything_is_published(); }));
+    const int16_t lane = lane_of("future");
+    installed_.insert(30, 30);
+    session_.execute(
+        "INSERT INTO millrace.pending_tasks (topic, key, task_type, created_at) "
+        "VALUES ($1, 'future', 'T', now() + interval '2 days')",
+        pg::Params().text(installed_.topic));
+    installed_.insert(30, 30);
+    ASSERT_TRUE(
+        eventually(60s, [&] { return !halted(lane).empty() && pending_beside(lane) == 0; }));
+    relay.stop();
+    {
+        RunningRelay second(installed_);
+        installed_.insert(40, 40);
+        ASSERT_TRUE(eventually(30s, [&] { return pending_beside(lane) == 0; }));
+    }
+
+    EXPECT_EQ(sequence_breaks(read_topic(installed_.topic)), std::vector<std::string>{});
 }
 
 // The grace is the topic's, not each lane's that names it: 64 of them would take five minutes.

@@ -9,7 +9,7 @@ Feed::Feed(std::string topic)
     : topic_(std::move(topic)),
       producer_(std::make_unique<kafka::Producer>(kafka_options(), fresh_name("feed"), reaper_)) {
     producer_->init(std::chrono::seconds(30));
-    producer_->warm_up({topic_});
+    producer_->warm_up({topic_}, std::chrono::seconds(5));
 }
 
 void Feed::send(const std::vector<FedMessage>& messages) {
