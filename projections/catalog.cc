@@ -100,11 +100,13 @@ bool is_installed(const ProjectionFile& file, const CatalogEntry* entry) {
             throw misconfigured("needs_rebuild", file.at(1) + "version " +
                                                      std::to_string(file.version) +
                                                      " needs rebuild; " + stored() +
-                                                     " goes on being served");
+                                                     " goes on being served: put its file back, or "
+                                                     "give the new one another name");
         case Serving::kDefinitionChanged:
             throw misconfigured("definition_changed",
                                 file.at(1) + "the database has another definition as " + stored() +
-                                    "; a changed projection needs a higher version");
+                                    ": put the old file back, or give the changed one another "
+                                    "name");
         case Serving::kOrphan: break;
     }
     MILLRACE_CHECK(false, "a file is no orphan");

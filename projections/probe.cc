@@ -85,6 +85,7 @@ class Probe {
         find_snapshots();
         const size_t first_count = events_.size() <= kFirstEventsMax ? events_.size() : 1;
         for (size_t i = 0; i < first_count; ++i) probe_after(events_[i]);
+        probe_pairs({}, nullptr);
         return std::move(not_probed_);
     }
 
@@ -108,19 +109,21 @@ class Probe {
             refuse_mistake(alone);
             note_not_probed(alone, first_event.name());
         }
-        // Without a first event the tables are empty; the pairs are tried all the same.
-        std::vector<Batch> before;
-        if (!alone.error) before.push_back(first);
+        // Without a first event the tables are empty, and that is tried for itself.
+        if (!alone.error) probe_pairs({first}, &first_event);
+    }
+
+    void probe_pairs(const std::vector<Batch>& before, const ProbeEvent* first) {
         for (const ProbeEvent& a : events_) {
             // What follows a tombstone of its key starts a new batch by rule, never in one with it.
             if (a.is_tombstone) continue;
             for (const ProbeEvent& b : events_) {
-                compare(before, first_event, numbered(a, 1), numbered(b, 2));
+                compare(before, first, numbered(a, 1), numbered(b, 2));
             }
         }
     }
 
-    void compare(const std::vector<Batch>& before, const ProbeEvent& first, const ProbeEvent& a,
+    void compare(const std::vector<Batch>& before, const ProbeEvent* first, const ProbeEvent& a,
                  const ProbeEvent& b) {
         std::vector<Batch> one = before;
         one.push_back({a, b});
@@ -130,7 +133,7 @@ class Probe {
         const ProbeResult as_one = try_batches(one);
         const ProbeResult as_two = try_batches(two);
         const std::string pair =
-            a.name() + " then " + b.name() + (before.empty() ? "" : ", after " + first.name());
+            a.name() + " then " + b.name() + (first == nullptr ? "" : ", after " + first->name());
 
         if (is_cardinality_error(as_one) || is_cardinality_error(as_two)) {
             refuse_difference(as_one, as_two, pair);

@@ -81,6 +81,13 @@ TEST(Probe, RefusesASumOverBatchLast) {
                 HasSubstr("as one batch: t(sample,6); as two: t(sample,9)"));
 }
 
+// PROTOCOL 8.4: what no pair behind a first event shows, for its row is there already.
+TEST(Probe, RefusesASumThatOnlyTheFirstBatchOfAKeyWrites) {
+    EXPECT_THAT(refusal(file_text({"INSERT INTO t SELECT id, sum(n) FROM batch GROUP BY id\n"
+                                   "ORDER BY id ON CONFLICT (id) DO NOTHING"})),
+                HasSubstr("Added then Added gives as one batch: t(sample,6); as two: t(sample,3)"));
+}
+
 TEST(Probe, RefusesAFileThatKeepsThePlaceInTheBatch) {
     EXPECT_THAT(refusal(file_text({"INSERT INTO t SELECT id, _ord FROM batch_last ORDER BY id\n"
                                    "ON CONFLICT (id) DO UPDATE SET n = excluded.n"})),
