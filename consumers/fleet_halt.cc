@@ -10,9 +10,13 @@ FleetHalt::FleetHalt(const ProjectionOptions& options, const ProjectionShared& s
     : options_(options), shared_(shared), watch_(watch) {}
 
 void FleetHalt::declare(const std::string& reason, const std::string& detail) {
-    set_text(reason + ": " + detail +
-             ". There is no way past it yet: mend the cause, then 'millrace projection resume " +
-             options_.projection.name + "' tries again");
+    const bool is_of_record = reason == "pg_record" || reason == "unparsable_event";
+    set_text(reason + ": " + detail + "." +
+             (is_of_record ? " There is no way past such a record yet, see " + reason +
+                                 " in the README."
+                           : "") +
+             " Mend the cause, then 'millrace projection resume " + options_.projection.name +
+             "' tries again");
     is_written_ = false;
     next_look_ = {};
     log(LogLevel::kError, "consumers", "projection halted",

@@ -90,6 +90,8 @@ launch_pg() {
         ((EUID != 0)) || chown postgres: "$folder/new"
         (cd / && "${as_user[@]}" "$(pg_programs)/initdb" --no-sync --auth=trust --username=millrace \
             --encoding=UTF8 --locale=C.UTF-8 -D "$folder/new")
+        # For the test of a wrong password, which trust would not mind.
+        "${as_user[@]}" sed -i '1i host all +needs_password 127.0.0.1/32 scram-sha-256' "$folder/new/pg_hba.conf"
         mv "$folder/new" "$folder/data"
     fi
     read -r port < "$folder/port"

@@ -156,6 +156,28 @@ TEST_F(Admin, AMistakeInAProjectionEndsWith78AtStart) {
     EXPECT_TRUE(process.has_logged("projection_file")) << process.log();
 }
 
+// The server asks the members of one role for a password, and trusts all others.
+TEST_F(Admin, AWrongPasswordEndsWith78AtStart) {
+    pg::Session session = installed_.database.connect();
+    session.run_script(
+        "DO $$ BEGIN CREATE ROLE needs_password; "
+        "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$");
+    const std::string role = fresh_name("worker");
+    session.execute("CREATE ROLE \"" + role + "\" LOGIN PASSWORD 'right' IN ROLE needs_password");
+    const auto with_password = [&](const std::string& password) {
+        return installed_.database.url() + " user=" + role + " password=" + password;
+    };
+    {
+        EXPECT_NO_THROW(pg::Session({.url = with_password("right")}));
+        Process process = run({{"MILLRACE_POSTGRES_URL", with_password("wrong")}});
+
+        EXPECT_EQ(process.wait(10s), kExitConfiguration);
+        EXPECT_TRUE(process.has_logged("pg_refused")) << process.log();
+        EXPECT_TRUE(process.has_logged("password authentication failed")) << process.log();
+    }
+    session.execute("DROP ROLE \"" + role + "\"");
+}
+
 TEST_F(Admin, ARoleThatIsRefusedEndsWith78AtStart) {
     Process process =
         run({{"MILLRACE_POSTGRES_URL", installed_.database.url() + " user=nobody_such"}});

@@ -27,6 +27,7 @@ class ProjectionVerbs : public testing::Test {
         std::string text = installed_.config();
         const std::string off = "projections: {enabled: false}\n";
         text.replace(text.find(off), off.size(), "projections: {session_timeout: 1s}\n");
+        config_text_ = text;
         config_ = folder_.write("millrace.yaml", text);
         write("counted", file(1, "n bigint"));
     }
@@ -75,6 +76,7 @@ class ProjectionVerbs : public testing::Test {
 
     Installed installed_;
     Folder folder_;
+    std::string config_text_;
     std::string config_;
     pg::Session session_ = installed_.database.connect();
 };
@@ -184,6 +186,8 @@ TEST_F(ProjectionVerbs, AHigherVersionIsRefusedAndTheStoredOneServed) {
 
 TEST_F(ProjectionVerbs, AChangedFileIsNotServedAndReadyzSaysSo) {
     ASSERT_EQ(millrace({"migrate", "up"}).exit_code, 0);
+    const Folder old;
+    old.write("projections/counted.sql", file(1, "n bigint"));
     write("counted", file(1, "n bigint", "2"));
     Process process = run();
     const AdminClient admin(process);
@@ -196,10 +200,18 @@ TEST_F(ProjectionVerbs, AChangedFileIsNotServedAndReadyzSaysSo) {
     })) << process.log();
 
     EXPECT_EQ(listed()[0]["state"], "definition_changed");
+
+    // Those with the old file apply all partitions.
+    const Process other({.arguments = {"run", "--config", old.write("millrace.yaml", config_text_)},
+                         .environment = {}});
+    installed_.insert(40);
+    EXPECT_TRUE(eventually(40s, [&] { return counted() == 40; })) << other.log();
+    EXPECT_TRUE(process.is_running());
 }
 
 TEST_F(ProjectionVerbs, ARecordThatFailsHaltsUntilItIsResumed) {
     write("counted", file(1, "n bigint CHECK (n < 5)"));
+    write("other", file(1, "n bigint", "1", "other"));
     ASSERT_EQ(millrace({"migrate", "up"}).exit_code, 0);
     Process process = run();
     const AdminClient admin(process);
@@ -213,11 +225,15 @@ TEST_F(ProjectionVerbs, ARecordThatFailsHaltsUntilItIsResumed) {
         return admin.get("/readyz").find("projection counted is halted") != std::string::npos;
     })) << admin.get("/readyz");
 
+    installed_.insert(20);
+    EXPECT_TRUE(eventually(40s, [&] { return counted("other") == 40; })) << process.log();
+    EXPECT_EQ(counted(), 0);
+
     session_.execute("ALTER TABLE counted_v1.counted DROP CONSTRAINT counted_n_check");
     const Finished resume = millrace({"projection", "resume", "counted", "--reason", "mended"});
 
     EXPECT_EQ(resume.exit_code, 0) << resume.output;
-    EXPECT_TRUE(eventually(40s, [&] { return counted() == 20; })) << process.log();
+    EXPECT_TRUE(eventually(40s, [&] { return counted() == 40; })) << process.log();
     EXPECT_EQ(session_.execute("SELECT verb || '/' || object || '/' || reason "
                                "FROM millrace.operator_acts")
                   .text(0, 0),
