@@ -160,7 +160,9 @@ Installing install(const Config& config, const InstallOptions& options, kafka::R
     }
     const Installation installation =
         ensure_installation(session, config, options, cluster_id, all.done);
-    // While nothing is kept yet: another name can still be given.
+    // While nothing is kept yet: another name can still be given. Kafka may take longer to answer
+    // than a transaction may idle.
+    session.execute("SET LOCAL idle_in_transaction_session_timeout = 0");
     check_prefix(kafka_options(config), installation, reaper);
     transaction.commit();
 

@@ -7,6 +7,7 @@
 #include "core/crash_point.h"
 #include "core/failure.h"
 #include "core/log.h"
+#include "core/nearest_name.h"
 
 namespace millrace {
 
@@ -78,6 +79,16 @@ int exit_code_of(const Failure& failure) {
     return is_outage && failure.exit_code() == kExitFailed ? kExitServerDown : failure.exit_code();
 }
 
+// Of the words below the last one that was understood.
+std::string suggestion_among_commands(const CLI::App& root, const std::string& word) {
+    const CLI::App* noun = &root;
+    while (!noun->get_subcommands().empty()) noun = noun->get_subcommands().front();
+    std::vector<std::string> names;
+    for (const CLI::App* candidate : noun->get_subcommands({})) names.push_back(candidate->get_name());
+    const std::vector<std::string_view> known(names.begin(), names.end());
+    return suggestion_for(word, known);
+}
+
 int run_verb(const Choice& choice) {
     try {
         const Config config = Config::load(choice.arguments.config_path, read_environment());
@@ -107,7 +118,8 @@ int main(int argc, char** argv) {
         if (unknown.empty()) {
             root.exit(error);
         } else {
-            std::cerr << "millrace: '" << unknown.front() << "' is no command here; see --help\n";
+            std::cerr << "millrace: '" << unknown.front() << "' is no command here"
+                      << suggestion_among_commands(root, unknown.front()) << "; see --help\n";
         }
         return kExitUsage;
     } catch (const CLI::ParseError& error) {

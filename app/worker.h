@@ -22,7 +22,8 @@ class Worker {
     Worker(const Config& config, std::string instance, bool migrate_first, Lifetime& lifetime);
 
     // Returns when stop was requested and everything has handed over and ended; throws kFatal when
-    // it can't begin. Stops within one Kafka transaction (15 s) and a few calls of a session.
+    // it can't begin. Stops within the longer of one Kafka transaction (15 s) with a few calls of a
+    // session, and what ProjectionRunner::run() says.
     void run(std::stop_token stop);
 
   private:

@@ -27,7 +27,7 @@ std::vector<Halted> halted_lanes(Operator& db) {
 }
 
 // Why publishers are halted: all of them for one reason, or some whose record nobody could read.
-std::set<std::string> publishers_halted(Operator& db) {
+std::set<std::string> halted_publishers(Operator& db) {
     std::set<std::string> reasons;
     for (const PublisherReport& publisher : db.publishers()) {
         if (publisher.halted) reasons.insert(*publisher.halted);
@@ -69,7 +69,7 @@ int outbox_status(const Arguments& arguments, const Config& config) {
     }
     const bool is_cut = task_count >= arguments.task_count_max;
     const std::vector<Halted> halted = halted_lanes(db);
-    const std::set<std::string> publishers = publishers_halted(db);
+    const std::set<std::string> publishers = halted_publishers(db);
     if (!arguments.as_json()) {
         print_text(task_count, is_cut, oldest_seconds, shares);
         print_halted(publishers, halted);
@@ -81,7 +81,7 @@ int outbox_status(const Arguments& arguments, const Config& config) {
                            {"is_cut", is_cut},
                            {"oldest_s", oldest_seconds},
                            {"shares", shares.as_json()},
-                           {"publishers_halted", publishers},
+                           {"halted_publishers", publishers},
                            {"halted_lanes", lanes.as_json()}});
     return 0;
 }
@@ -93,7 +93,7 @@ void add_outbox(CLI::App& root, Choice& choice) {
         add_noun(root, "Operate", "outbox", "what waits, what could not be published");
     CLI::App* status = add_verb(*noun,
                                 {.name = "status",
-                                 .summary = "the backlog by lane and topic, and halted lanes",
+                                 .summary = "the backlog by lane and topic, and what is halted",
                                  .example = "millrace outbox status --limit 10000"},
                                 choice, outbox_status);
     add_output(*status, choice);

@@ -55,6 +55,7 @@ class Demo {
     void drain();
     int conclude();
     void look();
+    void show_when_due(const std::string& title);
     Figures figures(const std::string& title);
     void kill_when_due();
 
@@ -156,15 +157,19 @@ void Demo::trade(const std::stop_token& stop) {
 
 void Demo::look() {
     children_.check();
-    const Clock::time_point now = Clock::now();
-    if (now < next_show_) return;
-    next_show_ = now + kShowEvery;
-    const auto passed = std::chrono::duration_cast<seconds>(now - began_at_).count();
+    const auto passed = std::chrono::duration_cast<seconds>(Clock::now() - began_at_).count();
     std::string title = "millrace demo, " + std::to_string(passed) + " s";
     if (!options_.runs_until_stopped) {
         title += " of " +
                  std::to_string(std::chrono::duration_cast<seconds>(options_.duration).count());
     }
+    show_when_due(title);
+}
+
+void Demo::show_when_due(const std::string& title) {
+    const Clock::time_point now = Clock::now();
+    if (now < next_show_) return;
+    next_show_ = now + kShowEvery;
     block_.show(figures(title));
 }
 
@@ -193,10 +198,12 @@ void Demo::drain() {
         if (now.is_complete() && prove(session_).holds()) break;
         if (now.backlog != last.backlog || now.applied != last.applied) moved_at = Clock::now();
         if (Clock::now() - moved_at > kDrainPatience) break;
+        show_when_due("millrace demo, waiting for the last events");
         last = now;
         std::this_thread::sleep_for(kLookEvery);
     }
     std::this_thread::sleep_for(kQuiet);
+    block_.show(figures("millrace demo, stopping what it started"));
     children_.stop(kChildStopLimit);
 }
 

@@ -135,12 +135,12 @@ void LiveBlock::show_last(const Figures& figures) {
 // Over the block before, line by line, so that nothing flickers. A line that is wider than the
 // terminal is cut: if it wrapped, the next block would begin too low.
 void LiveBlock::draw_over(const std::string& block) {
-    out_ << "\x1b[?7l";
+    out_ << "\r\x1b[?7l";
     if (drawn_line_count_ > 0) out_ << "\x1b[" << drawn_line_count_ << "A";
     std::istringstream lines(block);
     std::string line;
     while (std::getline(lines, line)) out_ << line << "\x1b[K\n";
-    out_ << "\x1b[?7h" << std::flush;
+    out_ << "\x1b[K\x1b[?7h" << std::flush;
     drawn_line_count_ = std::count(block.begin(), block.end(), '\n');
 }
 

@@ -7,7 +7,6 @@ start_dev_servers() {
 
   PostgreSQL  $(postgres_url "$folder")
   Kafka       $(kafka_address "$folder")
-  for a shell: . build/servers/dev/env
 END
 }
 

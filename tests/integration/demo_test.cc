@@ -16,6 +16,7 @@
 namespace millrace::test {
 namespace {
 
+using testing::ContainsRegex;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -95,8 +96,9 @@ TEST_F(DemoProof, NamesTheCustomerWhoseSumIsOff) {
     EXPECT_THAT(proof.differences, ElementsAre(HasSubstr("customer c-1: 2 orders, 1200 cents")));
 }
 
-Finished run_demo(const Folder& temporary) {
-    return run_program({"demo", "--duration", "5s"},
+Finished run_demo(const Folder& temporary, std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"demo", "--duration", "5s"});
+    return run_program(more,
                        {{"MILLRACE_POSTGRES_URL", std::getenv("MILLRACE_TEST_PG")},
                         {"MILLRACE_KAFKA_BROKERS", brokers()},
                         {"TMPDIR", temporary.path().string()}});
@@ -117,6 +119,13 @@ TEST(Demo, ProvesItsEventsAndLeavesNothingBehind) {
     EXPECT_EQ(finished.exit_code, 0) << finished.output;
     EXPECT_THAT(finished.output, HasSubstr("Proved: "));
     EXPECT_THAT(finished.output, HasSubstr("applied exactly once and in order"));
+    EXPECT_EQ(demo_database_count(), 0);
+
+    const Finished chaos = run_demo(temporary, {"--chaos"});
+
+    EXPECT_EQ(chaos.exit_code, 0) << chaos.output;
+    EXPECT_THAT(chaos.output, HasSubstr("Proved: "));
+    EXPECT_THAT(chaos.output, ContainsRegex("killed [1-9][0-9]* times, last worker"));
     EXPECT_EQ(demo_database_count(), 0);
 
     create_topic("shop.orders", 1);

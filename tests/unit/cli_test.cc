@@ -74,6 +74,7 @@ TEST(CommandLine, MistakesOnTheCommandLineEndWithTwo) {
 TEST(CommandLine, UnknownCommandIsNamed) {
     EXPECT_THAT(run_program({"frob"}).output, HasSubstr("'frob' is no command here"));
     EXPECT_THAT(run_program({"lanes", "frob"}).output, HasSubstr("'frob' is no command here"));
+    EXPECT_THAT(run_program({"lanes", "lst"}).output, HasSubstr("did you mean \"list\"?"));
 }
 
 TEST(CommandLine, BothSidesOfTheLedgerCantBeTrusted) {
