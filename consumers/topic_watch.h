@@ -13,8 +13,9 @@
 namespace millrace {
 
 // Asks every few seconds, without waiting for the answer (but half a second for a broker that is
-// gone), which topics stand behind the names we read: librdkafka goes on at the same offset in a topic that was deleted and made again, and would
-// pass over its first records in silence (PROTOCOL 7.2). Not thread-safe.
+// gone), which topics stand behind the names we read: librdkafka goes on at the same offset in a
+// topic that was deleted and made again, and would pass over its first records in silence (PROTOCOL
+// 7.2). Not thread-safe.
 class TopicWatch {
   public:
     TopicWatch(rd_kafka_t* client, std::vector<std::string> topics);

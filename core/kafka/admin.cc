@@ -15,6 +15,11 @@ using NewTopic = Handle<rd_kafka_NewTopic_t, rd_kafka_NewTopic_destroy>;
 using DeleteTopic = Handle<rd_kafka_DeleteTopic_t, rd_kafka_DeleteTopic_destroy>;
 using ConfigResource = Handle<rd_kafka_ConfigResource_t, rd_kafka_ConfigResource_destroy>;
 
+// A topic to ask for when only the answer matters: Kafka's own, whose id stays. The broker must not
+// be asked for all topics that a client knows: one may have been made again, and librdkafka before
+// 2.10 does not survive that.
+constexpr const char* kAnyTopic = "__transaction_state";
+
 Options make_options(rd_kafka_t* client, rd_kafka_admin_op_t operation, int limit) {
     Options options(rd_kafka_AdminOptions_new(client, operation));
     std::array<char, 256> error{};
@@ -50,9 +55,10 @@ std::string Admin::cluster_id() {
 }
 
 void Admin::require_answer(const std::string& what) const {
+    const Topic any(rd_kafka_topic_new(client_, kAnyTopic, nullptr));
     const rd_kafka_metadata_t* raw = nullptr;
     const rd_kafka_resp_err_t code =
-        rd_kafka_metadata(client_, /*all_topics=*/0, /*only_rkt=*/nullptr, &raw, limit_);
+        rd_kafka_metadata(client_, /*all_topics=*/0, any.get(), &raw, limit_);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, what);
     const Metadata metadata(raw);
 }

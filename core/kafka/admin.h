@@ -1,5 +1,7 @@
 #pragma once
 
+#include <librdkafka/rdkafka.h>
+
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -7,8 +9,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "core/kafka/reaper.h"
 
 namespace millrace::kafka {
 
@@ -35,8 +35,9 @@ class Admin {
     explicit Admin(rd_kafka_t* client, std::chrono::milliseconds limit = std::chrono::seconds(10))
         : client_(client), limit_(static_cast<int>(limit.count())) {}
 
-    // Throws unless a broker answers. Every order below asks first: while one waits for a broker that
-    // is gone, librdkafka connects without any back-off, thousands of times a second.
+    // Throws unless a broker answers a plain question. Every order below asks first: while one
+    // waits for a broker that is gone, librdkafka connects without any back-off, thousands of times
+    // a second.
     void require_answer(const std::string& what) const;
     std::string cluster_id();
     // Nothing when the broker says that there is no such topic.

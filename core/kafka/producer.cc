@@ -152,8 +152,8 @@ void Producer::produce(const Record& record) {
     throw_if(error.release(), "produce");
 }
 
-// The client ends the transaction, and purges what waits, a moment before it gives the report of the
-// record that was refused.
+// The client ends the transaction, and purges what waits, a moment before it gives the report of
+// the record that was refused.
 void Producer::await_cause() {
     const auto deadline = std::chrono::steady_clock::now() + kCauseWait;
     while ((!state_->delivery_error || is_purge(state_->delivery_error->code)) &&
