@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "core/log.h"
+#include "schema/correlation.h"
 
 namespace millrace {
 
@@ -91,12 +92,27 @@ BatchCollector::Taken BatchCollector::take(OwnedPartition& partition,
         ++batch.skipped[event_.payload ? "type" : "tombstone"];
         return Taken::kTaken;
     }
-    if (!handler_.collect(event_)) {
+    if (!collect(partition.where, is_first)) {
         MILLRACE_CHECK(handler_.event_count() > 0, "an empty batch takes any event");
         return Taken::kNotHere;
     }
     if (handler_.event_count() == 1) batch.oldest = event_.timestamp;
     return Taken::kTaken;
+}
+
+// A record that is refused halts the projection once it is the first of its batch.
+bool BatchCollector::collect(const TopicPartition& where, bool is_first) {
+    try {
+        return handler_.collect(event_);
+    } catch (const Failure& failure) {
+        if (is_first) {
+            log(LogLevel::kError, "consumers", "event refused",
+                {{"record", where.text() + "@" + std::to_string(event_.offset)},
+                 {"reason", failure.reason()},
+                 {"correlation_id", correlation_id(event_)}});
+        }
+        throw;
+    }
 }
 
 // PROTOCOL 7.4. A record that is judged is noted at once, unless it halts: then it is judged again

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
 
 #include "consumers/handler.h"
@@ -48,6 +47,7 @@ class BatchCollector {
   private:
     enum class Taken { kTaken, kNotHere };
     Taken take(OwnedPartition& partition, const rd_kafka_message_t& message, Batch& batch);
+    bool collect(const TopicPartition& where, bool is_first);
     void judge_sequence(OwnedPartition& partition, bool is_first);
 
     Handler& handler_;

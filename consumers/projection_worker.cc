@@ -138,9 +138,21 @@ void ProjectionWorker::apply_next() {
         lost(*partition, failure);
         return;
     }
-    shared_.metrics.batch_seconds.Observe(
-        std::chrono::duration<double>(Clock::now() - begin).count());
+    note_duration(*batch_, Clock::now() - begin);
     applied(*partition);
+}
+
+void ProjectionWorker::note_duration(const Batch& batch, Clock::duration taken) const {
+    shared_.metrics.batch_seconds.Observe(std::chrono::duration<double>(taken).count());
+    const auto duration = std::chrono::duration_cast<milliseconds>(taken);
+    const LogLevel level = level_of_batch(duration);
+    if (!is_logged(level)) return;
+    log(level, "consumers", "batch applied",
+        {{"operation", "apply"},
+         {"projection", options_.projection.name},
+         {"batch", batch.text()},
+         {"events", batch.event_count},
+         {"duration_ms", duration.count()}});
 }
 
 void ProjectionWorker::applied(OwnedPartition& partition) {
@@ -153,12 +165,6 @@ void ProjectionWorker::applied(OwnedPartition& partition) {
 
     shared_.metrics.applied(batch.event_count, batch.oldest, batch.skipped);
     if (batch.event_count > 0) analyze();
-    if (is_logged(LogLevel::kDebug)) {
-        log(LogLevel::kDebug, "consumers", "batch applied",
-            {{"projection", options_.projection.name},
-             {"batch", batch.text()},
-             {"events", batch.event_count}});
-    }
 }
 
 // A generic plan made over an empty table keeps its sequential scan.

@@ -52,6 +52,7 @@ class ProjectionWorker {
     void leave();
     void drop_session();
 
+    void note_duration(const Batch& batch, Clock::duration taken) const;
     void applied(OwnedPartition& partition);
     void refused(OwnedPartition& partition, const Refusal& refusal);
     void take_next_step(OwnedPartition& partition, NextStep next, const Refusal& refusal);

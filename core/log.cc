@@ -107,6 +107,10 @@ void log(LogLevel level, std::string_view component, std::string_view text,
                                       : as_text(component, text, fields));
 }
 
+LogLevel level_of_batch(std::chrono::milliseconds duration) {
+    return duration > setting.slow_after ? LogLevel::kInfo : LogLevel::kDebug;
+}
+
 bool is_logged(LogLevel level) {
     return spdlog::default_logger_raw()->should_log(level_of(level));
 }

@@ -40,5 +40,7 @@ void set_up_log(const LogOptions& options);
 void log(LogLevel level, std::string_view component, std::string_view text,
          std::initializer_list<LogField> fields = {});
 bool is_logged(LogLevel level);
+// The level of a line about one batch: info if it was slow, else debug.
+LogLevel level_of_batch(std::chrono::milliseconds duration);
 
 }  // namespace millrace

@@ -114,6 +114,7 @@ void Keeper::take_over(pg::Session& session, const FreePublisher& free, const Uu
     log(LogLevel::kInfo, "keeper", "settled a dead relay's publisher",
         {{"publisher", free.number},
          {"epoch", taken->epoch},
+         {"operation", "settle"},
          {"duration_ms",
           std::chrono::duration_cast<milliseconds>(Clock::now() - begin).count()}});
 }

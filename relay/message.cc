@@ -10,6 +10,7 @@
 
 #include "core/failure.h"
 #include "core/kafka/admin.h"
+#include "schema/correlation.h"
 
 namespace millrace {
 
@@ -118,6 +119,19 @@ void MessageWriter::write_envelope(const Task& task) {
 std::string sequence_prefix(const Installation& installation, const PublisherState& publisher) {
     return installation.short_id() + "." + std::to_string(publisher.number) + "." +
            std::to_string(publisher.generation) + ".";
+}
+
+std::string correlation_id(const Task& task) {
+    if (task.headers) {
+        const auto headers =
+            nlohmann::json::parse(*task.headers, nullptr, /*allow_exceptions=*/false);
+        if (headers.is_object() && headers.contains("traceparent")) {
+            const auto* text = headers["traceparent"].get_ptr<const std::string*>();
+            const std::string_view id = text == nullptr ? "" : trace_id_of(*text);
+            if (!id.empty()) return std::string(id);
+        }
+    }
+    return task.event_id.text();
 }
 
 int32_t partition_of(const Task& task, int32_t partition_count) {

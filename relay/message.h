@@ -35,6 +35,9 @@ class MessageWriter {
 // Before the number in `millrace-seq`: `<8 hex of the installation>.<publisher>.<generation>.`
 std::string sequence_prefix(const Installation& installation, const PublisherState& publisher);
 
+// The trace id of the task's header `traceparent`, else its event id.
+std::string correlation_id(const Task& task);
+
 // By its key, or by its event id's text when it has none (PROTOCOL 1).
 int32_t partition_of(const Task& task, int32_t partition_count);
 

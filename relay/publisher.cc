@@ -174,12 +174,13 @@ void Publisher::settle() {
          {"epoch", state_->epoch},
          {"seq", state_->seq},
          {"lanes", state_->lanes.size()},
+         {"operation", "settle"},
          {"duration_ms",
           std::chrono::duration_cast<milliseconds>(Clock::now() - begin).count()}});
     show("");
     if (suspect_) {
         const Suspect suspect = *std::exchange(suspect_, std::nullopt);
-        halt_lane(suspect.lane, suspect.reason, suspect.detail);
+        halt_lane(suspect.task, suspect.reason, suspect.detail);
     }
 }
 
@@ -239,11 +240,14 @@ size_t Publisher::step() {
 
 size_t Publisher::publish(const Claim& claim) {
     produced_count_ = claim.tasks.size();
-    first_lane_ = claim.tasks.front().lane;
-    first_id_ = claim.tasks.front().id;
+    // Its correlation id matters once it stands alone, for then it may be accused.
+    const Task& first = claim.tasks.front();
+    first_ = {.lane = first.lane, .id = first.id};
+    if (claim.tasks.size() == 1) first_.correlation_id = correlation_id(first);
     for (const Task& task : claim.tasks) {
         if (partition_count(task.topic) > 0) continue;
-        missing_ = MissingTopic{std::string(task.topic), task.lane, task.id};
+        missing_ = MissingTopic{std::string(task.topic),
+                                {task.lane, task.id, correlation_id(task)}};
         missing_since_.try_emplace(missing_->topic, Clock::now());
         session_->rollback();
         return 0;
@@ -339,8 +343,7 @@ void Publisher::confirmed(const Claim& claim) {
     task_limit_ = std::min(options_.batch.task_count, task_limit_ * 2);
 
     shared_.metrics.transaction("committed");
-    shared_.metrics.transaction_seconds.Observe(
-        std::chrono::duration<double>(Clock::now() - last_start_).count());
+    note_duration(claim, Clock::now() - last_start_);
     if (claim.sequence_value) {
         shared_.metrics.floor_lag_tasks.Set(
             static_cast<double>(*claim.sequence_value - floor_.floor()));
@@ -352,6 +355,19 @@ void Publisher::confirmed(const Claim& claim) {
     }
 }
 
+void Publisher::note_duration(const Claim& claim, Clock::duration taken) const {
+    shared_.metrics.transaction_seconds.Observe(std::chrono::duration<double>(taken).count());
+    const auto duration = std::chrono::duration_cast<milliseconds>(taken);
+    const LogLevel level = level_of_batch(duration);
+    if (!is_logged(level)) return;
+    log(level, "relay", "transaction published",
+        {{"operation", "publish"},
+         {"publisher", state_->number},
+         {"seq", claim.seq},
+         {"tasks", claim.tasks.size()},
+         {"duration_ms", duration.count()}});
+}
+
 // A topic that was made a moment ago is unknown to brokers that have not heard of it, so one answer
 // is not believed: asked again, with no claim open, for some seconds. True once it is decided.
 bool Publisher::decide_topic() {
@@ -361,12 +377,11 @@ bool Publisher::decide_topic() {
     }
     const MissingTopic missing = *std::exchange(missing_, std::nullopt);
     if (partition_counts_.contains(missing.topic)) return true;
-    const std::string task =
-        "task " + std::to_string(missing.task_id) + ": '" + missing.topic + "'";
+    const std::string topic = "'" + missing.topic + "'";
     if (is_topic_name(missing.topic)) {
-        halt_lane(missing.lane, "topic_missing", task + " does not exist");
+        halt_lane(missing.task, "topic_missing", topic + " does not exist");
     } else {
-        halt_lane(missing.lane, "topic_invalid", task + " can't be the name of a topic");
+        halt_lane(missing.task, "topic_invalid", topic + " can't be the name of a topic");
     }
     return true;
 }
@@ -449,7 +464,10 @@ void Publisher::sweep() {
     floor_.clear();
 }
 
-void Publisher::halt_lane(int16_t lane, const std::string& reason, const std::string& detail) {
+void Publisher::halt_lane(const Culprit& task, const std::string& reason,
+                          const std::string& why) {
+    const int16_t lane = task.lane;
+    const std::string detail = "task " + std::to_string(task.id) + ": " + why;
     pg::Transaction transaction(*session_);
     publishers_->check(*state_);
     // Moved away while we were paused: whoever has it will meet the same task.
@@ -464,6 +482,7 @@ void Publisher::halt_lane(int16_t lane, const std::string& reason, const std::st
         {{"lane", lane},
          {"reason", reason},
          {"detail", detail},
+         {"correlation_id", task.correlation_id},
          {"then", "mend the cause and run 'millrace lanes resume " + std::to_string(lane) + "'"}});
 }
 

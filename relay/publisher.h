@@ -54,6 +54,13 @@ class Publisher {
     void run(std::stop_token stop);
 
   private:
+    // A task that outlives its claim.
+    struct Culprit {
+        int16_t lane = 0;
+        int64_t id = 0;
+        std::string correlation_id{};
+    };
+
     using Clock = std::chrono::steady_clock;
 
     // The loop: take and settle, then serve until stop or a Failure.
@@ -66,6 +73,7 @@ class Publisher {
     // One look for work; returns how many tasks it published.
     size_t step();
     size_t publish(const Claim& claim);
+    void note_duration(const Claim& claim, Clock::duration taken) const;
     void commit_to_kafka(kafka::Producer& producer, const Claim& claim);
     void produce_all(kafka::Producer& producer, const Claim& claim);
     void produce_ledger_record(kafka::Producer& producer, const Claim& claim);
@@ -77,7 +85,7 @@ class Publisher {
     void balance();
     void reload();
     void sweep();
-    void halt_lane(int16_t lane, const std::string& reason, const std::string& detail);
+    void halt_lane(const Culprit& task, const std::string& reason, const std::string& why);
 
     void recover(const Failure& failure, std::stop_token stop);
     void note_poison(const Failure& failure);
@@ -110,15 +118,14 @@ class Publisher {
     // Halved when the broker refuses a batch for its size, until the one task stands alone.
     int32_t task_limit_;
     struct Suspect {
-        int16_t lane;
+        Culprit task;
         std::string reason;
         std::string detail;
     };
     std::optional<Suspect> suspect_;  // Declared after the settle (PROTOCOL 5.1).
     struct MissingTopic {
         std::string topic;
-        int16_t lane;
-        int64_t task_id;
+        Culprit task;
     };
     std::optional<MissingTopic> missing_;  // A topic that the broker says does not exist.
     // Waited for once, not again for each lane that names it.
@@ -126,8 +133,7 @@ class Publisher {
     size_t shown_lanes_ = 0;
     bool has_more_ = false;      // The last claim was cut at its number of tasks.
     size_t produced_count_ = 0;  // Of the transaction in progress.
-    int16_t first_lane_ = 0;     // Of its first task.
-    int64_t first_id_ = 0;
+    Culprit first_;              // Its first task.
     std::map<int16_t, Clock::time_point> not_before_;  // Its record can't be read: not for 10 s.
     Clock::time_point next_balance_{};
     Clock::time_point next_sweep_{};

@@ -73,8 +73,7 @@ void Publisher::note_poison(const Failure& failure) {
     // The topic was deleted since it was asked for: the next claim asks, and then it waits a while.
     if (failure.reason() == "topic_missing") return;
     if (produced_count_ == 1) {
-        suspect_ = Suspect{first_lane_, failure.reason(),
-                           "task " + std::to_string(first_id_) + ": " + failure.detail()};
+        suspect_ = Suspect{first_, failure.reason(), failure.detail()};
         return;
     }
     halve_claims();

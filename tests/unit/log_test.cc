@@ -65,6 +65,22 @@ TEST(Log, WritesOneJsonObjectALine) {
     EXPECT_TRUE(object.contains("time"));
 }
 
+TEST(Log, MarksADurationAboveTheLimitAsSlow) {
+    LogOptions options = as_json();
+    options.slow_after = std::chrono::milliseconds(100);
+    const auto line_of = [&](int duration_ms) {
+        return nlohmann::json::parse(written(options, [&] {
+            log(LogLevel::kInfo, "relay", "settled",
+                {{"operation", "settle"}, {"duration_ms", duration_ms}});
+        }));
+    };
+
+    EXPECT_EQ(line_of(101)["slow"], true);
+    EXPECT_EQ(line_of(101)["duration_ms"], 101);
+    EXPECT_EQ(line_of(101)["operation"], "settle");
+    EXPECT_FALSE(line_of(100).contains("slow"));
+}
+
 // Half a character, as a server's message cut in the middle has it, used to be a reason to throw.
 TEST(Log, ReplacesBytesThatAreNoUtf8) {
     const std::string line = written(as_json(), [] {

@@ -109,6 +109,20 @@ TEST(Message, HasTenantActorAndTheRowsOwnHeaders) {
                             Pair("millrace-seq", "0190b2f0.5.1.1")));
 }
 
+TEST(Message, IsFoundInLogsByItsTraceElseByItsEventId) {
+    Task task = some_task();
+    EXPECT_EQ(correlation_id(task), kEventId);
+    for (const char* headers : {R"({"traceparent": "00-ab-cd-01"})", R"({"traceparent": 7})", "[",
+                                R"({"other": "x"})"}) {
+        task.headers = headers;
+        EXPECT_EQ(correlation_id(task), kEventId) << headers;
+    }
+
+    task.headers = R"({"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"})";
+
+    EXPECT_EQ(correlation_id(task), "4bf92f3577b34da6a3ce929d0e0e4736");
+}
+
 TEST(Message, NumbersEachRecordByItsOwnN) {
     MessageWriter writer = bare();
     const Task task = some_task();
