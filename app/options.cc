@@ -17,6 +17,12 @@ namespace {
 constexpr int kAdminThreads = 3;  // One accepts, two answer.
 constexpr int kProbeCount = 2;    // Of PostgreSQL and of Kafka.
 
+int thread_count_of(const Config& config, const std::string& projection) {
+    const auto overridden = config.map("projections.overrides.*.threads");
+    const auto own = overridden.find(projection);
+    return own != overridden.end() ? std::stoi(own->second) : config.count("projections.threads");
+}
+
 }  // namespace
 
 LogOptions log_options(const Config& config, const std::string& instance) {
@@ -69,11 +75,7 @@ ProjectionOptions projection_options(const Config& config, const Installation& i
     ProjectionOptions options;
     options.session = session_options(config);
     options.kafka = kafka_options(config, installation, instance);
-    options.thread_count = config.count("projections.threads");
-    const auto overridden = config.map("projections.overrides.*.threads");
-    if (const auto own = overridden.find(name); own != overridden.end()) {
-        options.thread_count = std::stoi(own->second);
-    }
+    options.thread_count = thread_count_of(config, name);
     options.batch = {
         .event_count = static_cast<size_t>(config.count("projections.batch.events")),
         .byte_count = static_cast<size_t>(config.bytes("projections.batch.bytes")),
@@ -113,10 +115,7 @@ Footprint footprint(const Config& config) {
     }
     for (const ProjectionFile& file : configured_projections(config)) {
         if (!is_chosen(config, file.name)) continue;
-        const auto overridden = config.map("projections.overrides.*.threads");
-        const auto own = overridden.find(file.name);
-        const int threads = own != overridden.end() ? std::stoi(own->second)
-                                                    : config.count("projections.threads");
+        const int threads = thread_count_of(config, file.name);
         all.session_count += threads;
         all.thread_count += threads + 1;
         all.client_count += threads;

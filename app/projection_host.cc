@@ -38,9 +38,10 @@ HaltSwitch halt_switch(const ProjectionFile& file) {
                     halt_projection(session, name, version, reason);
                 },
             .get = [name, version](pg::Session& session) -> std::optional<std::string> {
-                const std::optional<CatalogEntry> entry = find_projection(session, name, version);
-                if (!entry) return std::nullopt;
-                return entry->halted_reason;
+                for (const HaltedProjection& halted : halted_projections(session)) {
+                    if (halted.name == name && halted.version == version) return halted.reason;
+                }
+                return std::nullopt;
             }};
 }
 

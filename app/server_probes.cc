@@ -33,10 +33,9 @@ void PostgresProbe::run(std::stop_token stop) {
         try {
             if (!session) session.emplace(options_);
             std::vector<std::string> halted = Operator(*session).halted();
-            for (const CatalogEntry& entry : list_projections(*session)) {
-                if (!entry.is_halted()) continue;
-                halted.push_back("projection " + entry.name +
-                                 " is halted: " + *entry.halted_reason);
+            for (const HaltedProjection& projection : halted_projections(*session)) {
+                halted.push_back("projection " + projection.name +
+                                 " is halted: " + projection.reason);
             }
             health_.set_halted(std::move(halted));
             health_.note_answer(Server::kPostgres);

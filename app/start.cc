@@ -24,7 +24,7 @@ bool is_outage(const Failure& failure) {
 }
 
 // Whatever else a check meets ends the process: nothing runs yet that could go on without it.
-Failure final(const Failure& failure) {
+Failure as_fatal(const Failure& failure) {
     if (failure.kind() == FailureKind::kFatal) return failure;
     return misconfigured(failure.reason(), failure.detail());
 }
@@ -70,7 +70,7 @@ std::optional<Ground> check_ground(const Config& config, bool migrate_first, kaf
             show("");
             return ground;
         } catch (const Failure& failure) {
-            if (!is_outage(failure)) throw final(failure);
+            if (!is_outage(failure)) throw as_fatal(failure);
             if (failure.reason() != waits_for || Clock::now() - said >= kSayEvery) {
                 said = Clock::now();
                 log(LogLevel::kWarn, "app", "waits for a server",

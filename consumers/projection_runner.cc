@@ -39,7 +39,6 @@ void ProjectionRunner::run(std::stop_token stop) {
 
 ProjectionStatus ProjectionRunner::status() const {
     ProjectionStatus status;
-    status.projection = options_.projection.name;
     for (const auto& watch : watches_) {
         if (const std::string halted = watch->halted(); !halted.empty()) status.halted = halted;
         const std::string waiting = watch->waiting();

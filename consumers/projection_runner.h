@@ -16,7 +16,6 @@ namespace millrace {
 
 // What a look at a projection's loops shows, for /readyz and /livez.
 struct ProjectionStatus {
-    std::string projection;
     std::string halted;                // Why; empty: not.
     std::vector<std::string> waiting;  // Why loops of this process do not apply, each reason once.
     std::chrono::seconds longest_silence{0};

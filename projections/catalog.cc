@@ -1,6 +1,5 @@
 #include "projections/catalog.h"
 
-#include <algorithm>
 #include <map>
 
 #include "core/check.h"
@@ -17,6 +16,10 @@ constexpr std::string_view kList =
     "       to_char(halted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')\n"
     "FROM millrace.projections\n"
     "ORDER BY name, version";
+
+constexpr std::string_view kHalted =
+    "SELECT name, version, halted_reason FROM millrace.projections\n"
+    "WHERE state = 'halted' ORDER BY name, version";
 
 constexpr std::string_view kInsert =
     "INSERT INTO millrace.projections (name, version, definition, hash, start_at)\n"
@@ -159,12 +162,14 @@ std::vector<CatalogEntry> list_projections(pg::Session& session) {
     return entries_of(session.execute(kList));
 }
 
-std::optional<CatalogEntry> find_projection(pg::Session& session, std::string_view name,
-                                            int version) {
-    for (CatalogEntry& entry : list_projections(session)) {
-        if (entry.name == name && entry.version == version) return std::move(entry);
+std::vector<HaltedProjection> halted_projections(pg::Session& session) {
+    const pg::Result rows = session.execute_repeated(kHalted);
+    std::vector<HaltedProjection> halted;
+    for (int row = 0; row < rows.row_count(); ++row) {
+        halted.push_back({rows.text(row, 0), static_cast<int>(rows.integer(row, 1)),
+                          rows.text(row, 2)});
     }
-    return std::nullopt;
+    return halted;
 }
 
 Installed install_projection(pg::Session& session, const ProjectionFile& file,

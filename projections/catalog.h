@@ -28,8 +28,14 @@ struct CatalogEntry {
 
 // By name, then version.
 std::vector<CatalogEntry> list_projections(pg::Session& session);
-std::optional<CatalogEntry> find_projection(pg::Session& session, std::string_view name,
-                                            int version);
+
+struct HaltedProjection {
+    std::string name;
+    int version = 0;
+    std::string reason;
+};
+// For those who look every second: none of the definitions is read.
+std::vector<HaltedProjection> halted_projections(pg::Session& session);
 
 struct Installed {
     bool is_new = false;

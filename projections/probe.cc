@@ -1,6 +1,5 @@
 #include "projections/probe.h"
 
-#include <algorithm>
 #include <optional>
 
 #include "projections/probe_events.h"

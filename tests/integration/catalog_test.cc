@@ -189,13 +189,17 @@ TEST_F(Catalog, HaltKeepsTheFirstReasonUntilResumed) {
     EXPECT_TRUE(halt_projection(session_, "things", 1, "first"));
     EXPECT_FALSE(halt_projection(session_, "things", 1, "second"));
 
-    const auto halted = find_projection(session_, "things", 1);
-    ASSERT_TRUE(halted);
-    EXPECT_EQ(halted->halted_reason, "first");
-    EXPECT_EQ(halted->halted_at.size(), std::string("2024-01-01T00:00:00Z").size());
+    const CatalogEntry halted = list_projections(session_).at(0);
+    EXPECT_EQ(halted.halted_reason, "first");
+    EXPECT_EQ(halted.halted_at.size(), std::string("2024-01-01T00:00:00Z").size());
+    ASSERT_EQ(halted_projections(session_).size(), 1U);
+    EXPECT_EQ(halted_projections(session_)[0].name, "things");
+    EXPECT_EQ(halted_projections(session_)[0].version, 1);
+    EXPECT_EQ(halted_projections(session_)[0].reason, "first");
     EXPECT_TRUE(resume_projection(session_, "things", 1));
     EXPECT_FALSE(resume_projection(session_, "things", 1));
-    EXPECT_FALSE(find_projection(session_, "things", 1)->is_halted());
+    EXPECT_TRUE(halted_projections(session_).empty());
+    EXPECT_FALSE(list_projections(session_).at(0).is_halted());
 }
 
 TEST_F(Catalog, ServesTheStoredDefinitionAndSaysWhatItDoesNotServe) {
