@@ -90,7 +90,7 @@ pid_t local_postmaster(pg::Session& session) {
     return backend.name == "postgres" ? backend.parent() : 0;
 }
 
-std::set<int> local_ports(pid_t pid) {
+std::set<int> local_ports(pid_t pid, int remote_port) {
     const std::set<std::string> inodes = socket_inodes(pid);
     std::set<int> ports;
     for (const std::string table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
@@ -102,7 +102,10 @@ std::set<int> local_ports(pid_t pid) {
             std::vector<std::string> fields;
             for (std::string field; words >> field;) fields.push_back(field);
             if (fields.size() < 10 || !inodes.contains(fields[9])) continue;
-            ports.insert(std::stoi(fields[1].substr(fields[1].rfind(':') + 1), nullptr, 16));
+            const auto port_of = [](const std::string& address) {
+                return std::stoi(address.substr(address.rfind(':') + 1), nullptr, 16);
+            };
+            if (port_of(fields[2]) == remote_port) ports.insert(port_of(fields[1]));
         }
     }
     return ports;

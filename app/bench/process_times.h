@@ -16,7 +16,8 @@ double resident_mebibytes(pid_t pid);
 
 // The postmaster behind a session, if it runs on this machine; else 0.
 pid_t local_postmaster(pg::Session& session);
-// The TCP ports of this machine that a process's sockets have: which backends are its own.
-std::set<int> local_ports(pid_t pid);
+// The TCP ports of a process's connections to that port: which backends are its own. Connections to
+// others may have the same port as another process's.
+std::set<int> local_ports(pid_t pid, int remote_port);
 
 }  // namespace millrace

@@ -35,6 +35,7 @@ void run_projection(const BenchGround& ground, const CaseOptions& options, const
 void run_chain(const BenchGround& ground, const CaseOptions& options, const Emit& emit);
 void run_idle(const BenchGround& ground, const CaseOptions& options, const Emit& emit);
 void run_held(const BenchGround& ground, const CaseOptions& options, const Emit& emit);
-void run_takeover(const BenchGround& ground, const CaseOptions& options, const Emit& emit);
+void run_relay_takeover(const BenchGround& ground, const CaseOptions& options, const Emit& emit);
+void run_worker_takeover(const BenchGround& ground, const CaseOptions& options, const Emit& emit);
 
 }  // namespace millrace::bench

@@ -191,7 +191,8 @@ const std::vector<Case>& all_cases() {
         {"projection", "Kafka to read model, beside the textbook consumer", run_projection},
         {"chain", "insert to read model: latency, and 60,000/s sustained", run_chain},
         {"idle", "no traffic, then a lone task every 0.5 s", run_idle},
-        {"takeover", "kill -9, SIGTERM, SIGSTOP of a relay and of a worker", run_takeover},
+        {"relay-takeover", "kill -9, SIGTERM, SIGSTOP of a relay", run_relay_takeover},
+        {"worker-takeover", "kill -9, SIGTERM, SIGSTOP of a worker", run_worker_takeover},
         {"held", "behind a held snapshot, and behind an open writer", run_held},
     };
     return cases;

@@ -67,7 +67,11 @@ class Pair {
   public:
     // `look` is one of the statements above.
     Pair(pg::Session& session, std::string_view look, MeasuredWorker first, MeasuredWorker second)
-        : session_(session), look_(look), processes_{std::move(first), std::move(second)} {}
+        : session_(session),
+          look_(look),
+          server_port_(static_cast<int>(
+              session.execute("SELECT inet_server_port()").integer(0, 0))),
+          processes_{std::move(first), std::move(second)} {}
 
     // Waits until both have had half of the shares for a while; returns what each has.
     std::array<Holding, 2> await_even(const BenchGround& ground, size_t share_count) {
@@ -113,7 +117,7 @@ class Pair {
     std::array<Holding, 2> holdings() {
         std::array<std::set<int>, 2> ports;
         for (size_t i = 0; i < ports.size(); ++i) {
-            ports[i] = local_ports(processes_[i].child().pid());
+            ports[i] = local_ports(processes_[i].child().pid(), server_port_);
         }
         std::array<Holding, 2> all;
         const pg::Result rows = session_.execute(look_);
@@ -129,6 +133,7 @@ class Pair {
 
     pg::Session& session_;
     const std::string_view look_;
+    const int server_port_;
     std::array<MeasuredWorker, 2> processes_;
 };
 
@@ -254,7 +259,9 @@ TaskWriters::Options long_writing(const Workspace& workspace) {
             .duration = kWriting};
 }
 
-void run_relays(const BenchGround& ground, const CaseOptions& options, const Emit& emit) {
+}  // namespace
+
+void run_relay_takeover(const BenchGround& ground, const CaseOptions& options, const Emit& emit) {
     Workspace workspace(ground.config, {.projections = {}, .program = ground.program});
     pg::Session session(workspace.session_options());
     NextPublisher next(session);
@@ -273,7 +280,7 @@ void run_relays(const BenchGround& ground, const CaseOptions& options, const Emi
               emit);
 }
 
-void run_workers(const BenchGround& ground, const CaseOptions& options, const Emit& emit) {
+void run_worker_takeover(const BenchGround& ground, const CaseOptions& options, const Emit& emit) {
     Workspace workspace(ground.config,
                         {.projections = {sample_text("orders.sql")}, .program = ground.program});
     pg::Session session(workspace.session_options());
@@ -289,13 +296,6 @@ void run_workers(const BenchGround& ground, const CaseOptions& options, const Em
                .repeat_count = options.repeat_count},
               emit);
     relay.stop();
-}
-
-}  // namespace
-
-void run_takeover(const BenchGround& ground, const CaseOptions& options, const Emit& emit) {
-    run_relays(ground, options, emit);
-    run_workers(ground, options, emit);
 }
 
 }  // namespace millrace::bench
