@@ -2,11 +2,18 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <nlohmann/json.hpp>
 #include <regex>
+#include <thread>
 
+#include "app/admin_server.h"
+#include "app/health.h"
 #include "core/failure.h"
 #include "core/uuid.h"
 #include "tests/support/admin_client.h"
@@ -22,6 +29,19 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::HasSubstr;
+
+// Nobody listens there, or did a moment ago.
+int free_port() {
+    const int socket_fd = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    bind(socket_fd, reinterpret_cast<sockaddr*>(&address), size);
+    getsockname(socket_fd, reinterpret_cast<sockaddr*>(&address), &size);
+    close(socket_fd);
+    return ntohs(address.sin_port);
+}
 
 class Admin : public testing::Test {
   protected:
@@ -124,8 +144,12 @@ TEST_F(Admin, PostgresGoneInTheMiddleMakesUnreadyButNotDeadAndComesBack) {
     postgres.close();
     ASSERT_TRUE(eventually(20s, [&] { return status_of(admin) == "unavailable"; }));
     EXPECT_THAT(admin.get("/readyz"), HasSubstr("PostgreSQL does not answer"));
-    EXPECT_THAT(admin.get("/livez"), HasSubstr("alive"));
     EXPECT_EQ(admin.metric("millrace_postgres_up"), 0);
+    // Loops that wait are not silent: the keeper was, and a minute's outage made /livez 503.
+    std::this_thread::sleep_for(12s);
+    const auto live = nlohmann::json::parse(admin.get("/livez"));
+    EXPECT_EQ(live["status"], "alive");
+    EXPECT_LT(live["longest_silence_s"], 10);
     installed_.insert(20);
     postgres.open();
 
@@ -154,6 +178,22 @@ TEST_F(Admin, AMistakeInAProjectionEndsWith78AtStart) {
 
     EXPECT_EQ(process.wait(30s), kExitConfiguration);
     EXPECT_TRUE(process.has_logged("projection_file")) << process.log();
+}
+
+TEST(Livez, IsOnlyRefusedForAThreadThatHasBeenSilentForAMinute) {
+    std::atomic<int> silence{59};
+    Health health;
+    health.watch([&silence] {
+        return LoopStatus{.reasons = {}, .longest_silence = std::chrono::seconds(silence)};
+    });
+    Metrics metrics;
+    const int port = free_port();
+    const AdminServer server("127.0.0.1:" + std::to_string(port), health, metrics);
+
+    EXPECT_EQ(page_at(port, "/livez").status, 200);
+    silence = 60;
+    EXPECT_EQ(page_at(port, "/livez").status, 503);
+    EXPECT_THAT(page_at(port, "/livez").body, HasSubstr("stuck"));
 }
 
 // The server asks the members of one role for a password, and trusts all others.

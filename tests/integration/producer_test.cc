@@ -167,6 +167,24 @@ TEST_F(ProducerTest, PairIsUsedInTurn) {
     EXPECT_EQ(read_topic(topic_).size(), 3U);
 }
 
+// PROTOCOL 3.7.
+TEST_F(ProducerTest, PairReplacesATaintedOneBeforeItsNextTurn) {
+    const std::string large = too_large();
+    ProducerPair pair(kafka_options(), installation_, reaper_);
+    pair.init(0, {topic_}, 20s);
+    bool was_replaced = false;
+    kafka::Producer& tainted = pair.next(was_replaced);
+    failure_of([&] { publish(tainted, large); });
+    ASSERT_TRUE(tainted.is_tainted());
+
+    publish(pair.next(was_replaced), "1");
+    EXPECT_FALSE(was_replaced);
+    publish(pair.next(was_replaced), "2");
+    EXPECT_TRUE(was_replaced);
+
+    EXPECT_EQ(read_topic(topic_).size(), 2U);
+}
+
 // PROTOCOL 4.2: whichever of the two the predecessor was using.
 TEST_F(ProducerTest, PairFencesBothOfItsPredecessor) {
     ProducerPair old(kafka_options(), installation_, reaper_);

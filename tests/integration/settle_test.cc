@@ -171,8 +171,10 @@ TEST(Settle, PassesOverAnotherPublishersPartitionThatNobodyTellsTheEndOf) {
 
     // The broker names a new topic's partitions before it leads them all.
     size_t unread = 0;
-    EXPECT_TRUE(eventually(30s, [&] { return (unread = reader.others(0, 10s).unread.size()) == 2; }))
-        << unread;
+    EXPECT_TRUE(eventually(30s, [&] {
+        unread = reader.others(0, 10s).unread.size();
+        return unread == 2;
+    })) << unread;
 }
 
 // PROTOCOL 4.4: a settle must not wait for a living publisher to pause, for then a dead one's lanes

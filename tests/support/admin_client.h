@@ -6,6 +6,13 @@
 
 namespace millrace::test {
 
+struct Page {
+    int status = 0;  // Of HTTP; 0 while nothing answers.
+    std::string body;
+};
+
+Page page_at(int port, const std::string& path);
+
 // The admin server of a running process, found by the address it logged.
 class AdminClient {
   public:
