@@ -25,10 +25,10 @@ struct Installing {
 };
 
 // Makes or updates schema, installation row, ledger topic, claim record and projections; each step
-// can be repeated. Throws kFatal with what to do:
-// `missing_right`, `installation_name`, `installation_differs`, `database_copied`, what check_prefix()
-// and ensure_ledger_topic() say, and kTransient when a server does not answer. Blocks as long as the
-// migrations take, each call at most ten minutes.
+// can be repeated. Throws kFatal with what to do: `missing_right`, `installation_name`,
+// `installation_differs`, `database_copied`, what check_prefix() and ensure_ledger_topic() say,
+// and kTransient when a server does not answer. Blocks as long as the migrations take, each call
+// at most ten minutes.
 Installing install(const Config& config, const InstallOptions& options, kafka::Reaper& reaper);
 
 // The cluster's own name for itself. Throws kTransient when no broker answers.

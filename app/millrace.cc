@@ -84,7 +84,9 @@ std::string suggestion_among_commands(const CLI::App& root, const std::string& w
     const CLI::App* noun = &root;
     while (!noun->get_subcommands().empty()) noun = noun->get_subcommands().front();
     std::vector<std::string> names;
-    for (const CLI::App* candidate : noun->get_subcommands({})) names.push_back(candidate->get_name());
+    for (const CLI::App* candidate : noun->get_subcommands({})) {
+        names.push_back(candidate->get_name());
+    }
     const std::vector<std::string_view> known(names.begin(), names.end());
     return suggestion_for(word, known);
 }

@@ -1,7 +1,6 @@
 #include "consumers/group_consumer.h"
 
 #include <algorithm>
-#include <array>
 
 #include "core/log.h"
 

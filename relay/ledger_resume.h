@@ -48,8 +48,8 @@ class LedgerResume {
     kafka::Reaper& reaper_;
     LedgerReader ledger_;
     Operator operator_;
-    // By publisher. The records are written by those that fenced: whoever came later, another resume
-    // or a relay, has fenced them, and a record that comes late can't hide a newer one.
+    // By publisher. The records are written by those that fenced: whoever came later, another
+    // resume or a relay, has fenced them, and a record that comes late can't hide a newer one.
     std::map<int16_t, ProducerPair> producers_;
     std::vector<std::string> done_;
 };

@@ -11,8 +11,8 @@ namespace millrace {
 // The ledger topic as `migrate up` makes it and every start checks it (PROTOCOL 4.1). Failures say
 // what to do; all throw kTransient when no broker answers, and block at most two minutes.
 
-// Throws kFatal `prefix_taken` if another installation holds the prefix. To be asked before this one
-// is made.
+// Throws kFatal `prefix_taken` if another installation holds the prefix. To be asked before this
+// one is made.
 void check_prefix(const kafka::ClientOptions& options, const Installation& installation,
                   kafka::Reaper& reaper);
 

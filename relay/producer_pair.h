@@ -26,7 +26,7 @@ class ProducerPair {
     // The one whose turn it is; a tainted one is replaced first (PROTOCOL 3.7), which `replaced`
     // tells and which blocks at most 15 s.
     kafka::Producer& next(bool& replaced);
-    // One of them as it is, for a single transaction that may not fence anybody who came after init().
+    // One of them as it is, for a transaction that must not fence who came after init().
     kafka::Producer& first() { return *producers_[0]; }
     // Drops both at once; the reaper destroys them.
     void drop();

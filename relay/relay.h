@@ -35,8 +35,8 @@ class Relay {
     Relay(RelayOptions options, const Installation& installation, kafka::Reaper& reaper,
           Metrics& metrics, std::function<void(const Failure&)> on_fatal);
 
-    // Starts the threads; returns when stop was requested and all have handed over and ended: within
-    // one Kafka transaction (15 s) and a few calls of a session.
+    // Starts the threads; returns when stop was requested and all have handed over and ended:
+    // within one Kafka transaction (15 s) and a few calls of a session.
     void run(std::stop_token stop);
     RelayStatus status() const;
 

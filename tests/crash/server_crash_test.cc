@@ -139,8 +139,8 @@ int64_t connection_count() {
 
 class KafkaGone : public ServerCrash {};
 
-// librdkafka connects without any back-off for an order that waits for a broker: a worker used to
-// open thousands of connections a second, at the cost of a processor, for as long as Kafka was gone.
+// librdkafka connects without any back-off for an order that waits for a broker: a worker opened
+// thousands of connections a second, at the cost of a processor, for as long as Kafka was gone.
 TEST_P(KafkaGone, IsWaitedForWithoutAStormOfConnections) {
     const Process relay = run("relay", installed_.config());
     const Process worker = run("worker", key_totals_.config());
