@@ -47,7 +47,9 @@ void pass_crash_point(const char* name) {
     // The marker tells the test that the point fired; write() because nothing may be buffered.
     const std::string marker = "crash point " + armed_name + " fired\n";
     [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, marker.data(), marker.size());
-    kill(getpid(), stops_only ? SIGSTOP : SIGKILL);
+    // Sent to this thread: one sent to the process may reach another thread first, and this one
+    // would run on for a moment, past the point.
+    raise(stops_only ? SIGSTOP : SIGKILL);
 }
 
 }  // namespace millrace
