@@ -42,7 +42,8 @@ void answer_json(httplib::Response& response, bool is_well, const nlohmann::orde
 }
 
 void answer_livez(const Health& health, httplib::Response& response) {
-    const std::chrono::seconds silence = health.longest_silence();
+    const auto silence =
+        std::chrono::duration_cast<std::chrono::seconds>(health.longest_silence());
     const bool is_alive = silence < kSilenceMax;
     answer_json(response, is_alive,
                 {{"status", is_alive ? "alive" : "stuck"}, {"longest_silence_s", silence.count()}});

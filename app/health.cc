@@ -64,8 +64,8 @@ Readiness Health::readiness() const {
     return readiness;
 }
 
-std::chrono::seconds Health::longest_silence() const {
-    std::chrono::seconds longest{0};
+std::chrono::milliseconds Health::longest_silence() const {
+    std::chrono::milliseconds longest{0};
     for (const LoopStatus& status : look()) longest = std::max(longest, status.longest_silence);
     return longest;
 }

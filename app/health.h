@@ -15,7 +15,7 @@ enum class Server { kPostgres, kKafka };
 // What a look at the threads of a component shows.
 struct LoopStatus {
     std::vector<std::string> reasons;  // Why some of them do no work, as sentences.
-    std::chrono::seconds longest_silence{0};
+    std::chrono::milliseconds longest_silence{0};
 };
 
 struct Readiness {
@@ -45,7 +45,7 @@ class Health {
 
     Readiness readiness() const;
     // Of the thread of ours that was silent longest.
-    std::chrono::seconds longest_silence() const;
+    std::chrono::milliseconds longest_silence() const;
 
   private:
     using Clock = std::chrono::steady_clock;

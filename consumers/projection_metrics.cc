@@ -35,7 +35,10 @@ ProjectionMetrics::ProjectionMetrics(Metrics& metrics, const std::string& projec
                                  {{"projection", projection}})),
       batch_seconds(metrics.seconds("millrace_projection_batch_seconds",
                                     "One batch, from BEGIN to COMMIT.",
-                                    {{"projection", projection}})) {}
+                                    {{"projection", projection}})),
+      waiting(metrics.gauge("millrace_projection_waiting",
+                            "Threads of this process that can't apply and say why in /readyz.",
+                            {{"projection", projection}})) {}
 
 void ProjectionMetrics::applied(size_t event_count, std::chrono::milliseconds oldest,
                                 const std::map<std::string, size_t>& skipped) {
@@ -62,13 +65,7 @@ void ProjectionMetrics::sequence_jump(const std::string& kind) {
 }
 
 void ProjectionMetrics::failure(const std::string& reason) {
-    const std::lock_guard lock(mutex_);
-    prometheus::Counter*& counter = counters_["failure " + reason];
-    if (counter == nullptr) {
-        counter = &metrics_.counter("millrace_failures_total", "Failures, by reason.",
-                                    {{"reason", reason}});
-    }
-    counter->Increment();
+    metrics_.failures(reason).Increment();
 }
 
 void ProjectionMetrics::set_halted(const std::string& reason) {

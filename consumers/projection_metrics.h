@@ -56,6 +56,7 @@ class ProjectionMetrics {
     prometheus::Counter& backends_terminated;
     prometheus::Counter& sends_lost;
     prometheus::Histogram& batch_seconds;
+    prometheus::Gauge& waiting;
 };
 
 }  // namespace millrace

@@ -15,7 +15,7 @@ ProjectionRunner::ProjectionRunner(ProjectionOptions options, const HandlerFacto
       metrics_(metrics, options_.projection.name),
       shared_{std::move(halt), reaper, metrics_} {
     for (int i = 0; i < options_.thread_count; ++i) {
-        watches_.push_back(std::make_unique<WorkerWatch>());
+        watches_.push_back(std::make_unique<WorkerWatch>(metrics_.waiting));
         workers_.push_back(std::make_unique<ProjectionWorker>(options_, shared_, make_handler(),
                                                               *watches_.back()));
     }

@@ -18,7 +18,7 @@ namespace millrace {
 struct ProjectionStatus {
     std::string halted;                // Why; empty: not.
     std::vector<std::string> waiting;  // Why loops of this process do not apply, each reason once.
-    std::chrono::seconds longest_silence{0};
+    std::chrono::milliseconds longest_silence{0};
 };
 
 // One projection in one process: its loops, each a thread. Built by the composition root.

@@ -25,6 +25,10 @@ prometheus::Gauge& Metrics::gauge(const std::string& name, const std::string& he
     return prometheus::BuildGauge().Name(name).Help(help).Register(*registry_).Add(labels);
 }
 
+prometheus::Counter& Metrics::failures(const std::string& reason) {
+    return counter("millrace_failures_total", "Failures, by reason.", {{"reason", reason}});
+}
+
 void Metrics::remove(prometheus::Gauge& gauge, const std::string& name, const std::string& help) {
     prometheus::BuildGauge().Name(name).Help(help).Register(*registry_).Remove(&gauge);
 }

@@ -23,6 +23,8 @@ class Metrics {
                                  const Labels& labels = {});
     prometheus::Gauge& gauge(const std::string& name, const std::string& help,
                              const Labels& labels = {});
+    // Of this reason, in any component.
+    prometheus::Counter& failures(const std::string& reason);
     // Takes one out that says nothing any more, such as the lag of a partition that is another's.
     void remove(prometheus::Gauge& gauge, const std::string& name, const std::string& help);
     // Buckets from 0.5 ms to 32 s, doubling.

@@ -55,14 +55,6 @@ milliseconds Lease::kafka_silence() const {
 
 void Lease::note_kafka_answer() { kafka_answered_at_ns_ = now_ns(); }
 
-void PublisherWatch::note_progress() { progressed_at_ns_ = now_ns(); }
-
-milliseconds PublisherWatch::silence() const {
-    const int64_t at = progressed_at_ns_.load();
-    if (at == 0) return milliseconds(0);
-    return duration_cast<milliseconds>(std::chrono::nanoseconds(now_ns() - at));
-}
-
 void PublisherWatch::set_publisher(const PublisherState& publisher, int64_t pid, int64_t started) {
     const std::lock_guard lock(mutex_);
     held_ = Held{publisher.number, publisher.epoch, pid, started};
@@ -76,16 +68,6 @@ void PublisherWatch::clear_publisher() {
 std::optional<PublisherWatch::Held> PublisherWatch::held() const {
     const std::lock_guard lock(mutex_);
     return held_;
-}
-
-void PublisherWatch::set_waiting(const std::string& why) {
-    const std::lock_guard lock(mutex_);
-    waiting_ = why;
-}
-
-std::string PublisherWatch::waiting() const {
-    const std::lock_guard lock(mutex_);
-    return waiting_;
 }
 
 LeaseLoop::LeaseLoop(LeaseOptions options, Lease& lease, std::vector<PublisherWatch*> watches)

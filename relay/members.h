@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/backoff.h"
+#include "core/loop_watch.h"
 #include "core/pg/session.h"
 #include "core/uuid.h"
 #include "relay/outbox.h"
@@ -38,10 +39,10 @@ class Lease {
 
 // What a publisher thread shows, so that one that hangs can be relieved (PROTOCOL 2.8), and its
 // state can be told by /readyz. Written by its thread, read by others.
-class PublisherWatch {
+class PublisherWatch : public LoopWatch {
   public:
-    void note_progress();
-    std::chrono::milliseconds silence() const;
+    using LoopWatch::LoopWatch;
+
     // The publisher the thread has taken or, after an error, is about to take again.
     void set_publisher(const PublisherState& publisher, int64_t pid, int64_t started);
     void clear_publisher();
@@ -52,15 +53,10 @@ class PublisherWatch {
         int64_t started;
     };
     std::optional<Held> held() const;
-    // Why it does not publish; empty when it does.
-    void set_waiting(const std::string& why);
-    std::string waiting() const;
 
   private:
     mutable std::mutex mutex_;
     std::optional<Held> held_;
-    std::string waiting_;
-    std::atomic<int64_t> progressed_at_ns_{0};
 };
 
 struct LeaseOptions {

@@ -15,7 +15,7 @@ Relay::Relay(RelayOptions options, const Installation& installation, kafka::Reap
     const RelayShared shared{installation, ledger_, lease_, reaper, metrics_};
     std::vector<PublisherWatch*> watched;
     for (int i = 0; i <= options_.publisher_count; ++i) {
-        watches_.push_back(std::make_unique<PublisherWatch>());
+        watches_.push_back(std::make_unique<PublisherWatch>(metrics_.waiting));
         watched.push_back(watches_.back().get());
     }
     for (int i = 0; i < options_.publisher_count; ++i) {
@@ -51,9 +51,7 @@ RelayStatus Relay::status() const {
     RelayStatus status;
     for (const auto& watch : watches_) {
         if (const std::string why = watch->waiting(); !why.empty()) status.waiting.push_back(why);
-        status.longest_silence =
-            std::max(status.longest_silence,
-                     std::chrono::duration_cast<std::chrono::seconds>(watch->silence()));
+        status.longest_silence = std::max(status.longest_silence, watch->silence());
     }
     return status;
 }

@@ -24,7 +24,7 @@ struct RelayOptions {
 // What a look at the relay's threads shows, for /readyz.
 struct RelayStatus {
     std::vector<std::string> waiting;  // Why publishers of this process do not publish.
-    std::chrono::seconds longest_silence{0};
+    std::chrono::milliseconds longest_silence{0};
 };
 
 // The relay of one process: lease, keeper and publishers, a thread each. Built by the composition

@@ -11,7 +11,6 @@ RelayMetrics::RelayMetrics(Metrics& metrics)
       fenced_{"millrace_relay_fenced_total",
               "Times this process found that another had taken its publisher, by who told it.",
               "by", {}},
-      failures_{"millrace_failures_total", "Failures, by reason.", "reason", {}},
       halted_lanes_{"millrace_relay_lanes_halted", "Halted lanes of the installation.", {}},
       halted_publishers_{"millrace_relay_publishers_halted",
                          "Halted publishers of the installation.", {}},
@@ -23,6 +22,8 @@ RelayMetrics::RelayMetrics(Metrics& metrics)
       oldest_task_age_seconds(metrics.gauge("millrace_relay_oldest_task_age_seconds",
                                             "Age of the oldest waiting task, sampled.")),
       lanes_owned(metrics.gauge("millrace_relay_lanes_owned", "Lanes this process publishes.")),
+      waiting(metrics.gauge("millrace_relay_waiting",
+                            "Threads of this process that can't publish and say why in /readyz.")),
       floor_lag_tasks(metrics.gauge("millrace_relay_floor_lag_tasks",
                                     "Newest id of the sequence less the claim's floor.")),
       backends_terminated(metrics.counter("millrace_relay_backends_terminated_total",
@@ -55,7 +56,9 @@ void RelayMetrics::takeover(const std::string& cause) { add(takeovers_, cause); 
 
 void RelayMetrics::fenced(const std::string& by) { add(fenced_, by); }
 
-void RelayMetrics::failure(const std::string& reason) { add(failures_, reason); }
+void RelayMetrics::failure(const std::string& reason) {
+    metrics_.failures(reason).Increment();
+}
 
 void RelayMetrics::set_halted_lanes(const std::map<std::string, int>& by_reason) {
     set(halted_lanes_, by_reason);

@@ -44,7 +44,6 @@ class RelayMetrics {
     Counters transactions_;
     Counters takeovers_;
     Counters fenced_;
-    Counters failures_;
     Gauges halted_lanes_;
     Gauges halted_publishers_;
 
@@ -54,6 +53,7 @@ class RelayMetrics {
     prometheus::Gauge& backlog_tasks;
     prometheus::Gauge& oldest_task_age_seconds;
     prometheus::Gauge& lanes_owned;
+    prometheus::Gauge& waiting;
     prometheus::Gauge& floor_lag_tasks;
     prometheus::Counter& backends_terminated;
     prometheus::Counter& redos;

@@ -217,12 +217,14 @@ TEST(BatchRefused, ByTheEnvironmentWaitsAndGoesOnByItself) {
         const ProjectionStatus status = running.status();
         return !status.waiting.empty() && contains(status.waiting[0], "42P01");
     }));
+    EXPECT_GE(running.metric("millrace_projection_waiting"), 1);
     EXPECT_EQ(counted.halted_reason(), std::nullopt);
     counted.database.connect().execute("ALTER TABLE public.gone RENAME TO totals");
 
     ASSERT_TRUE(applies(counted, 40));
     EXPECT_EQ(counted.fault(40), "");
     EXPECT_TRUE(eventually(10s, [&] { return running.status().waiting.empty(); }));
+    EXPECT_EQ(running.metric("millrace_projection_waiting"), 0);
 }
 
 TEST(BatchRefused, ForAConstraintHaltsTheFleetAndNamesIt) {

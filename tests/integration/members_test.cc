@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/metrics.h"
 #include "relay/publishers.h"
 #include "tests/support/database.h"
 #include "tests/support/eventually.h"
@@ -67,6 +68,8 @@ class MembersTest : public testing::Test {
 
     Database database_;
     pg::Session session_ = database_.connect();
+    Metrics metrics_;
+    prometheus::Gauge& waiting_ = metrics_.gauge("waiting", "Of no interest here.");
 };
 
 TEST_F(MembersTest, RenewsItsLeaseBeforeItEnds) {
@@ -136,7 +139,7 @@ TEST_F(MembersTest, WhoseBackendIsGoneIsJudgedDeadAtOnce) {
 
 // PROTOCOL 2.8.
 TEST_F(MembersTest, ThreadWithoutProgressLosesItsPublisher) {
-    PublisherWatch watch;
+    PublisherWatch watch(waiting_);
     watch.note_progress();
     KeptLease kept(database_, 300ms, {&watch});
     session_.execute("UPDATE millrace.relay_publishers SET owner = '" + kept.instance().text() +
@@ -155,7 +158,7 @@ TEST_F(MembersTest, ThreadWithoutProgressThatHoldsItsRowLosesItsSession) {
     hung.execute("BEGIN");
     hung.execute("UPDATE millrace.relay_publishers SET owner = gen_random_uuid() WHERE number = 3");
     hung.execute("SELECT FROM millrace.relay_publishers WHERE number = 3 FOR UPDATE");
-    PublisherWatch watch;
+    PublisherWatch watch(waiting_);
     watch.note_progress();
     watch.set_publisher(PublisherState{.number = 3, .epoch = 0, .lanes = {}}, hung.backend_pid(),
                         hung.backend_started());
@@ -185,7 +188,7 @@ TEST_F(MembersTest, PublisherThatNoThreadRunsIsGivenUp) {
 
 // PROTOCOL 2.1: taken, not yet settled, which may take long while Kafka is away.
 TEST_F(MembersTest, PublisherThatAThreadHasTakenIsKept) {
-    PublisherWatch watch;
+    PublisherWatch watch(waiting_);
     KeptLease kept(database_, 100ms, {&watch});
     watch.set_publisher(PublisherState{.number = 3, .epoch = 1, .lanes = {}}, 0, 0);
     session_.execute("UPDATE millrace.relay_publishers SET owner = '" + kept.instance().text() +
@@ -201,7 +204,7 @@ TEST_F(MembersTest, PublisherThatAThreadHasTakenIsKept) {
 
 // PROTOCOL 2.8.
 TEST_F(MembersTest, ThreadThatMakesProgressKeepsItsPublisher) {
-    PublisherWatch watch;
+    PublisherWatch watch(waiting_);
     watch.note_progress();
     watch.set_publisher(PublisherState{.number = 3, .epoch = 0, .lanes = {}}, 0, 0);
     session_.execute("UPDATE millrace.relay_publishers SET running = true WHERE number = 3");

@@ -301,7 +301,7 @@ TEST(Position, ThatAStoppedWorkerLocksIsFreedByEndingItsSession) {
         const ProjectionShared shared{counted.halt_switch(), reaper, projection_metrics};
         auto handler = std::make_unique<CountedHandler>();
         handler->between_statements = [] { raise(SIGSTOP); };
-        WorkerWatch watch;
+        WorkerWatch watch(projection_metrics.waiting);
         ProjectionWorker(options, shared, std::move(handler), watch).run(std::stop_token());
     });
     Feed feed(counted.topic);

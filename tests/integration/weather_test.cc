@@ -332,12 +332,14 @@ TEST_F(Weather, ClaimThatWaitedForALockIsNotShownAsWaitingForEver) {
         holder.execute("SELECT FROM millrace.relay_publishers FOR UPDATE");
         installed_.insert(10);
         ASSERT_TRUE(eventually(20s, [&] { return !relay.status().waiting.empty(); }));
+        EXPECT_EQ(metric_in(metrics.text(), "millrace_relay_waiting"), 1);
     }
     installed_.insert(10);
     ASSERT_TRUE(eventually(30s, [&] { return everything_is_published(); }));
 
     EXPECT_TRUE(eventually(10s, [&] { return relay.status().waiting.empty(); }))
         << testing::PrintToString(relay.status().waiting);
+    EXPECT_EQ(metric_in(metrics.text(), "millrace_relay_waiting"), 0);
 }
 
 // PROTOCOL 5.1: what the ledger topic refuses is the environment's, and no task's fault.
