@@ -5,6 +5,7 @@
 #include "tests/support/eventually.h"
 #include "tests/support/folder.h"
 #include "tests/support/installed.h"
+#include "tests/support/key_totals.h"
 #include "tests/support/process.h"
 
 namespace millrace::test {
@@ -86,6 +87,13 @@ class RelayCrash : public testing::TestWithParam<std::tuple<Point, int>> {
         return installed_.number("SELECT count(DISTINCT publisher) - 1 FROM millrace.relay_lanes");
     }
 
+    // What applies the topic to a read model all the while.
+    Process start_worker() {
+        const std::string config = write_file("worker.yaml", totals_.config());
+        return Process(
+            {.arguments = {"run", "--config", config}, .environment = {}, .log_name = "worker"});
+    }
+
     Process start(const std::string& crash_at, int publishers) {
         const std::string config = write_file("relay.yaml", installed_.config(publishers));
         return Process({.arguments = {"run", "--config", config},
@@ -115,17 +123,19 @@ class RelayCrash : public testing::TestWithParam<std::tuple<Point, int>> {
     }
 
     Installed installed_;
+    KeyTotals totals_{installed_};
     bool terminated_ = false;
 };
 
 // PROTOCOL 2.6, 3.5 to 3.7, 4.2, 4.3: wherever it dies, each committed task is published once, in
-// the order of its key.
+// the order of its key, and applied once in that order.
 TEST_P(RelayCrash, LosesDoublesAndReordersNothing) {
     const auto& [point, nth] = GetParam();
     // Publishers hand over one after the other, so the seventh passage takes seven of them.
     const int publishers = point.provoke == Provoke::kTermination ? nth : 1;
     if (point.provoke == Provoke::kDoubt) make_commits_fail();
 
+    Process worker = start_worker();
     Process victim = start("relay." + point.name + ":" + std::to_string(nth), publishers);
     ASSERT_TRUE(eventually(60s, [&] {
         if (!victim.is_running()) return true;
@@ -149,6 +159,9 @@ TEST_P(RelayCrash, LosesDoublesAndReordersNothing) {
     const Verdict verdict = installed_.verdict();
     EXPECT_TRUE(verdict.is_clean()) << verdict.text() << successor.log();
     EXPECT_EQ(sequence_breaks(read_topic(installed_.topic)), std::vector<std::string>{});
+    installed_.store_truth();
+    EXPECT_TRUE(eventually(20s, [&] { return totals_.missing_count() == 0; })) << worker.log();
+    EXPECT_EQ(totals_.wrong_count(), 0) << worker.log();
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -114,6 +114,19 @@ Verdict Installed::verdict() {
     return check(truth, seen);
 }
 
+void Installed::store_truth() const {
+    pg::ArrayBuilder keys(pg::Type::kText);
+    pg::ArrayBuilder numbers(pg::Type::kInt8);
+    for (const TrueTask& task : truth.tasks) {
+        keys.add_bytes(task.key);
+        numbers.add_int8(task.sequence);
+    }
+    pg::Session session = database.connect();
+    session.execute("CREATE TABLE public.truth (key text, n bigint)");
+    session.execute("INSERT INTO public.truth SELECT * FROM unnest($1::text[], $2::bigint[])",
+                    pg::Params().array(keys).array(numbers));
+}
+
 RunningRelay::RunningRelay(const Installed& installed, RelayOptions options) {
     check_ledger_topic(options.publisher.kafka, installed.installation, reaper_);
     relay_ = std::make_unique<Relay>(

@@ -40,6 +40,8 @@ class Installed {
     void execute(std::string_view sql) const;
     // What a read_committed reader sees of the topic against what was inserted.
     Verdict verdict();
+    // Makes public.truth of what was inserted, for a read model to be compared with.
+    void store_truth() const;
 
     Truth truth;
 
