@@ -165,6 +165,7 @@ LatencyResult run_writers(const Chain& chain, const OpenLoop& loop, Look look) {
     const Cpu after = chain.cpu.now(chain.worker);
     LatencyResult result = result_of(writers, loop.sightings, numbers);
     result.cpu = after - before;
+    result.resident_mebibytes = chain.worker.resident();
     result.transactions_per_second =
         (chain.worker.transaction_count() - transactions) / result.seconds;
     return result;
@@ -290,6 +291,7 @@ BenchRow row_of(const std::string& measure, const LatencyResult& result) {
                         {"broker us/task", cpu_cell(result.cpu.broker * per_task, 1)},
                         {"PostgreSQL us/task", cpu_cell(result.cpu.postgres * per_task, 1)},
                         {"worker us/task", rounded(result.cpu.worker * per_task, 1)},
+                        {"worker MiB", rounded(result.resident_mebibytes, 0)},
                         {"writers' delay ms", rounded(result.writer_delay_ms, 1)}}};
 }
 

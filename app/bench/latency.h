@@ -33,6 +33,7 @@ struct LatencyResult {
     double seconds = 0;
     double transactions_per_second = 0;
     double writer_delay_ms = 0;
+    double resident_mebibytes = 0;  // Of the worker, at the end.
 };
 
 // From a writer's COMMIT having returned to the record in a read_committed reader's hands, in one

@@ -7,6 +7,7 @@
 #include "app/scratch/samples.h"
 #include "app/table.h"
 #include "bench/load/cases.h"
+#include "bench/load/rounds.h"
 
 namespace millrace::bench {
 
@@ -56,6 +57,7 @@ BenchRow sustain(const BenchGround& ground, Workspace& workspace, MeasuredWorker
     pg::Session session(workspace.session_options());
     const CpuWatch cpu(ground, session);
     const Cpu before = cpu.now(worker);
+    const double transactions = worker.transaction_count();
     const auto first_applied = static_cast<int64_t>(applied_count(worker));
     TaskWriters writers(options);
     LagWatch lag;
@@ -80,18 +82,20 @@ BenchRow sustain(const BenchGround& ground, Workspace& workspace, MeasuredWorker
     const auto count = static_cast<double>(applied);
     const double seconds = std::chrono::duration<double>(end - writers.began_at()).count();
     const double delay_ms = std::chrono::duration<double, std::milli>(writers.delay_max()).count();
+    const double turns = worker.transaction_count() - transactions;
     return {.measure = "end to end, sustained",
-            .figures = {{"tasks/s wanted", rounded(options.tasks_per_second, 0)},
-                        {"tasks/s through the chain", rounded(count / seconds, 0)},
+            .figures = {{"tasks/s through the chain", rounded(count / seconds, 0)},
+                        {"tasks/s wanted", rounded(options.tasks_per_second, 0)},
                         {"greatest lag ms", lag.greatest().count()},
                         {"PostgreSQL us/task", cpu_cell(used.postgres / count * kMicroseconds, 1)},
                         {"worker us/task", rounded(used.worker / count * kMicroseconds, 1)},
                         {"broker us/task", cpu_cell(used.broker / count * kMicroseconds, 1)},
+                        {"transactions/s", rounded(turns / seconds, 0)},
                         {"writers' delay ms", rounded(delay_ms, 0)},
                         {"worker MiB", rounded(worker.resident(), 0)}}};
 }
 
-void run_sustained(const BenchGround& ground, const Emit& emit) {
+BenchRow measure_sustained(const BenchGround& ground) {
     Workspace workspace(ground.config,
                         {.projections = {sample_text("orders.sql")}, .program = ground.program});
     MeasuredWorker worker(workspace.start_worker("worker", {}));
@@ -107,19 +111,21 @@ void run_sustained(const BenchGround& ground, const Emit& emit) {
     options.first_number = 1'000'000;
     options.tasks_per_second = kSustained;
     options.duration = kSustainedFor;
-    emit(sustain(ground, workspace, worker, options));
+    BenchRow row = sustain(ground, workspace, worker, options);
     worker.stop();
+    return row;
 }
 
 }  // namespace
 
 void run_chain(const BenchGround& ground, const CaseOptions& options, const Emit& emit) {
+    Rounds rounds(emit);
     for (int round = 1; round <= options.round_count; ++round) {
         const LatencyOptions what{.duration = std::chrono::seconds(options.seconds)};
-        emit(row_of("end to end, 1,000/s, round " + std::to_string(round),
-                    measure_end_to_end(ground, what)));
+        rounds.add(row_of("end to end, 1,000/s", measure_end_to_end(ground, what)));
+        rounds.add(measure_sustained(ground));
     }
-    for (int round = 1; round <= options.round_count; ++round) run_sustained(ground, emit);
+    rounds.finish();
 }
 
 }  // namespace millrace::bench

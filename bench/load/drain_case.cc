@@ -1,11 +1,8 @@
-#include <cmath>
-#include <map>
-
 #include "app/bench/drain.h"
-#include "app/bench/percentiles.h"
 #include "app/bench/preload.h"
 #include "app/table.h"
 #include "bench/load/cases.h"
+#include "bench/load/rounds.h"
 #include "bench/load/textbook_relay.h"
 
 namespace millrace::bench {
@@ -14,6 +11,7 @@ namespace {
 
 // One that is slower is written badly, or the machine is busy: no comparison with it is fair.
 constexpr double kTextbookLeast = 100'000;
+const std::string kTextbook = "drain, textbook relay";
 
 DrainResult drain_textbook(const BenchGround& ground, int64_t task_count) {
     Workspace workspace(ground.config, {.projections = {}, .program = "/proc/self/exe"});
@@ -41,44 +39,23 @@ DrainResult drain_textbook(const BenchGround& ground, int64_t task_count) {
     return result;
 }
 
-// The median run of several, with the spread of all.
-BenchRow row_of_rounds(const std::string& name, const std::vector<DrainResult>& rounds,
-                       int64_t task_count) {
-    std::vector<double> rates;
-    for (const DrainResult& round : rounds) rates.push_back(round.rate);
-    const double middle = median(rates);
-    const DrainResult* typical = &rounds.front();
-    for (const DrainResult& round : rounds) {
-        if (std::abs(round.rate - middle) < std::abs(typical->rate - middle)) typical = &round;
-    }
-    BenchRow row =
-        row_of(name + ", median of " + std::to_string(rounds.size()), *typical, task_count);
-    row.figures.emplace_back("spread %", rounded(spread_percent(rates), 0));
-    return row;
-}
-
 }  // namespace
 
 void run_drain(const BenchGround& ground, const CaseOptions& options, const Emit& emit) {
-    std::map<std::string, std::vector<DrainResult>> all;
-    const auto note = [&](const std::string& name, const DrainResult& result) {
-        all[name].push_back(result);
-        say(name + ": " + with_commas(static_cast<int64_t>(result.rate)) + " tasks/s");
-    };
+    Rounds rounds(emit);
     for (int round = 1; round <= options.round_count; ++round) {
         for (int publishers = 1; publishers <= 3; ++publishers) {
             const std::string count = std::to_string(publishers);
-            note("drain, " + count + (publishers == 1 ? " publisher" : " publishers"),
-                 measure_drain(ground, options.task_count, {{"relay.publishers", count}}));
+            rounds.add(row_of(
+                "drain, " + count + (publishers == 1 ? " publisher" : " publishers"),
+                measure_drain(ground, options.task_count, {{"relay.publishers", count}}),
+                options.task_count));
         }
-        note("drain, textbook relay", drain_textbook(ground, options.task_count));
+        rounds.add(
+            row_of(kTextbook, drain_textbook(ground, options.task_count), options.task_count));
     }
-    for (const auto& [name, rounds] : all) emit(row_of_rounds(name, rounds, options.task_count));
-    std::vector<double> textbook;
-    for (const DrainResult& round : all.at("drain, textbook relay")) {
-        textbook.push_back(round.rate);
-    }
-    if (median(textbook) < kTextbookLeast) {
+    rounds.finish();
+    if (rounds.median_of(kTextbook) < kTextbookLeast) {
         say("VOID: the textbook relay drained fewer than " +
             with_commas(static_cast<int64_t>(kTextbookLeast)) +
             " tasks/s: the machine was busy or slow, or the baseline is written badly");

@@ -19,6 +19,29 @@ constexpr int kFloodTransaction = 500;
 constexpr double kMeanwhilePerSecond = 2000;
 constexpr seconds kPatience{120};
 constexpr milliseconds kLookEvery{20};
+constexpr double kMicroseconds = 1e6;
+
+// Writers without pause, and what the relay did beside them.
+struct Flood {
+    int64_t task_count = 0;
+    double seconds = 0;
+    Cpu cpu;
+    double transaction_count = 0;
+    double resident_mebibytes = 0;
+
+    double rate() const { return static_cast<double>(task_count) / seconds; }
+};
+
+BenchRow row_of(const std::string& name, const Flood& flood) {
+    const double per_task = kMicroseconds / static_cast<double>(flood.task_count);
+    return {.measure = name + ", writers without pause",
+            .figures = {{"tasks/s", rounded(flood.rate(), 0)},
+                        {"PostgreSQL us/task", cpu_cell(flood.cpu.postgres * per_task, 1)},
+                        {"worker us/task", rounded(flood.cpu.worker * per_task, 1)},
+                        {"broker us/task", cpu_cell(flood.cpu.broker * per_task, 1)},
+                        {"transactions/s", rounded(flood.transaction_count / flood.seconds, 0)},
+                        {"worker MiB", rounded(flood.resident_mebibytes, 0)}}};
+}
 
 // One relay, and what goes through it before and while something is held open.
 class HeldRun {
@@ -28,14 +51,15 @@ class HeldRun {
           options_(options),
           workspace_(ground.config, {.projections = {}, .program = ground.program}),
           worker_(workspace_.start_worker("relay", {})),
-          session_(workspace_.session_options()) {
+          session_(workspace_.session_options()),
+          cpu_(ground, session_) {
         worker_.await_start();
     }
 
-    BenchRow run(const std::string& name, const std::vector<std::string>& opening) {
+    void run(const std::string& name, const std::vector<std::string>& opening, const Emit& emit) {
         flood(kFloodFor);
-        const double before = flood(kFloodFor);
-        const Percentiles quick = latency();
+        const Flood before = flood(kFloodFor);
+        const LatencyResult quick = latency();
         pg::Session holder(workspace_.session_options());
         // Ours end such a session after 20 s.
         holder.execute("SET idle_in_transaction_session_timeout = 0");
@@ -54,8 +78,8 @@ class HeldRun {
                    .tasks_per_transaction = 10,
                    .duration = std::chrono::duration_cast<milliseconds>(left)});
         }
-        const Percentiles slow = latency();
-        const double after = flood(kFloodFor);
+        const LatencyResult slow = latency();
+        const Flood after = flood(kFloodFor);
         const int64_t dead_count = session_
                                        .execute(
                                            "SELECT n_dead_tup FROM pg_stat_user_tables "
@@ -65,23 +89,27 @@ class HeldRun {
         holder.execute("COMMIT");
         await_empty();
         worker_.stop();
-        return {.measure = name,
-                .figures = {{"tasks/s before", rounded(before, 0)},
-                            {"at the end", rounded(after, 0)},
-                            {"p50 ms before", rounded(quick.p50, 1)},
-                            {"p50 at the end", rounded(slow.p50, 1)},
-                            {"p99 ms before", rounded(quick.p99, 1)},
-                            {"p99 at the end", rounded(slow.p99, 1)},
-                            {"held s", held},
-                            {"n_dead_tup", dead_count}}};
+        const std::string begin = name + ": before";
+        const std::string end = name + ": at the end";
+        emit(row_of(begin, before));
+        emit(row_of(end, after));
+        emit(row_of(begin + ", 1,000/s", quick));
+        emit(row_of(end + ", 1,000/s", slow));
+        const double kept = after.rate() / before.rate() * 100;
+        emit({.measure = name,
+              .figures = {{"of the clean throughput %", rounded(kept, 0)},
+                          {"held s", held},
+                          {"n_dead_tup", dead_count}}});
     }
 
     const std::string& topic() const { return workspace_.topic(); }
 
   private:
-    // Writers as quick as they can; tasks a second through the relay.
-    double flood(seconds duration) {
+    // Writers as quick as they can, until the relay has published what they wrote.
+    Flood flood(seconds duration) {
         const double published = worker_.published_count();
+        const double transactions = worker_.transaction_count();
+        const Cpu used = cpu_.now(worker_);
         const Clock::time_point begin = Clock::now();
         const int64_t count = write({.tasks_per_second = kFlat,
                                      .tasks_per_transaction = kFloodTransaction,
@@ -96,8 +124,11 @@ class HeldRun {
                 throw fatal("bench_unsound", "the relay did not come to the end of the outbox");
             }
         }
-        return static_cast<double>(count) /
-               std::chrono::duration<double>(Clock::now() - begin).count();
+        return {.task_count = count,
+                .seconds = std::chrono::duration<double>(Clock::now() - begin).count(),
+                .cpu = cpu_.now(worker_) - used,
+                .transaction_count = worker_.transaction_count() - transactions,
+                .resident_mebibytes = worker_.resident()};
     }
 
     int64_t write(TaskWriters::Options options) {
@@ -117,12 +148,12 @@ class HeldRun {
         return writers.committed_count();
     }
 
-    Percentiles latency() {
-        const LatencyResult result = measure_latency(
+    LatencyResult latency() {
+        LatencyResult result = measure_latency(
             ground_, workspace_, worker_,
             {.duration = seconds(options_.seconds), .first_number = next_number_});
         next_number_ = result.next_number;
-        return result.milliseconds;
+        return result;
     }
 
     // What the held transaction had inserted comes out at last.
@@ -140,6 +171,7 @@ class HeldRun {
     Workspace workspace_;
     MeasuredWorker worker_;
     pg::Session session_;
+    const CpuWatch cpu_;
     int64_t next_number_ = 0;
     int64_t committed_count_ = 0;  // By the writers without pause and those of meanwhile.
 };
@@ -149,16 +181,18 @@ class HeldRun {
 void run_held(const BenchGround& ground, const CaseOptions& options, const Emit& emit) {
     {
         HeldRun snapshot(ground, options);
-        emit(
-            snapshot.run("behind a held snapshot", {"BEGIN ISOLATION LEVEL REPEATABLE READ",
-                                                    "SELECT count(*) FROM millrace.installation"}));
+        snapshot.run("behind a held snapshot",
+                     {"BEGIN ISOLATION LEVEL REPEATABLE READ",
+                      "SELECT count(*) FROM millrace.installation"},
+                     emit);
     }
     HeldRun writer(ground, options);
-    emit(writer.run("behind an open writer",
-                    {"BEGIN",
-                     "INSERT INTO millrace.pending_tasks (topic, key, task_type, payload) "
-                     "VALUES ('" +
-                         writer.topic() + "', 'held', 'Held', '{}')"}));
+    writer.run("behind an open writer",
+               {"BEGIN",
+                "INSERT INTO millrace.pending_tasks (topic, key, task_type, payload) "
+                "VALUES ('" +
+                    writer.topic() + "', 'held', 'Held', '{}')"},
+               emit);
 }
 
 }  // namespace millrace::bench

@@ -1,6 +1,7 @@
 #include "app/bench/latency.h"
 #include "app/scratch/samples.h"
 #include "bench/load/cases.h"
+#include "bench/load/rounds.h"
 
 namespace millrace::bench {
 
@@ -14,8 +15,8 @@ constexpr double kLonePerSecond = 2;
 
 // 12 lanes and both samples wait; then, in the same processes, a lone task now and then.
 void run_idle(const BenchGround& ground, const CaseOptions& options, const Emit& emit) {
+    Rounds rounds(emit);
     for (int round = 1; round <= options.round_count; ++round) {
-        const std::string end = ", round " + std::to_string(round);
         LatencyOptions what{.tasks_per_second = kLonePerSecond, .duration = kIdleFor};
         what.projections = {sample_text("orders.sql"), sample_text("customer_totals.sql")};
         what.before = [&](MeasuredWorker& worker, const CpuWatch& cpu) {
@@ -25,14 +26,15 @@ void run_idle(const BenchGround& ground, const CaseOptions& options, const Emit&
             ground.pause(kIdleFor);
             const Cpu used = cpu.now(worker) - before;
             const double percent = 100.0 / static_cast<double>(kIdleFor.count());
-            emit({.measure = "idle" + end,
+            rounds.add({.measure = "idle",
                   .figures = {{"worker % of a core", rounded(used.worker * percent, 2)},
                               {"PostgreSQL %", cpu_cell(used.postgres * percent, 2)},
                               {"broker %", cpu_cell(used.broker * percent, 2)},
                               {"worker MiB", rounded(worker.resident(), 1)}}});
         };
-        emit(row_of("a task every 0.5 s" + end, measure_latency(ground, what)));
+        rounds.add(row_of("a task every 0.5 s", measure_latency(ground, what)));
     }
+    rounds.finish();
 }
 
 }  // namespace millrace::bench

@@ -1,5 +1,6 @@
 #include "app/bench/latency.h"
 #include "bench/load/cases.h"
+#include "bench/load/rounds.h"
 #include "bench/load/textbook_relay.h"
 
 namespace millrace::bench {
@@ -27,10 +28,11 @@ void run_latency(const BenchGround& ground, const CaseOptions& options, const Em
         .tasks_per_second = 10'000, .tasks_per_transaction = 10, .duration = duration};
     LatencyOptions lingering = usual;
     lingering.values = {{"relay.linger", "20ms"}};
+    Rounds rounds(emit);
+    const auto report = [&rounds](const std::string& name, const LatencyResult& result) {
+        rounds.add(row_of("commit to visible, " + name, result));
+    };
     for (int round = 1; round <= options.round_count; ++round) {
-        const auto report = [&](const std::string& name, const LatencyResult& result) {
-            emit(row_of("commit to visible, " + name + ", round " + std::to_string(round), result));
-        };
         report("100/s", measure_latency(ground, slow));
         report("1,000/s", measure_latency(ground, usual));
         report("1,000/s, textbook relay", measure_textbook(ground, usual));
@@ -38,6 +40,7 @@ void run_latency(const BenchGround& ground, const CaseOptions& options, const Em
         report("10,000/s, textbook relay", measure_textbook(ground, fast));
         report("1,000/s, relay.linger 20ms", measure_latency(ground, lingering));
     }
+    rounds.finish();
 }
 
 }  // namespace millrace::bench

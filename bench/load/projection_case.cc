@@ -2,6 +2,7 @@
 #include "app/bench/projection.h"
 #include "app/table.h"
 #include "bench/load/cases.h"
+#include "bench/load/rounds.h"
 #include "bench/load/textbook_consumer.h"
 
 namespace millrace::bench {
@@ -46,13 +47,14 @@ ProjectionResult consume_textbook(const BenchGround& ground, int64_t event_count
 }  // namespace
 
 void run_projection(const BenchGround& ground, const CaseOptions& options, const Emit& emit) {
+    Rounds rounds(emit);
     for (int round = 1; round <= options.round_count; ++round) {
-        const std::string end = ", round " + std::to_string(round);
-        emit(row_of("Kafka to read model" + end, measure_projection(ground, options.task_count, {}),
-                    options.task_count));
+        rounds.add(row_of("Kafka to read model", measure_projection(ground, options.task_count, {}),
+                          options.task_count));
         const int64_t few = options.task_count / kTextbookShare;
-        emit(row_of("textbook consumer" + end, consume_textbook(ground, few), few));
+        rounds.add(row_of("textbook consumer", consume_textbook(ground, few), few));
     }
+    rounds.finish();
 }
 
 }  // namespace millrace::bench

@@ -216,7 +216,7 @@ BenchRow row_of_times(const std::string& name, const std::vector<double>& times)
 }
 
 // What is taken over, how often, and of whom to tell.
-struct Rounds {
+struct Takeovers {
     std::string name;  // `relay`.
     size_t share_count = 0;
     int repeat_count = 0;
@@ -224,13 +224,13 @@ struct Rounds {
 
 // Each blow in turn on one of the two, until `next` has seen that the other one went on.
 template <typename Next>
-void take_over(const BenchGround& ground, Pair& pair, Next& next, const Rounds& rounds,
+void take_over(const BenchGround& ground, Pair& pair, Next& next, const Takeovers& what,
                const Emit& emit) {
     for (const Blow& blow : kBlows) {
         std::vector<double> times;
-        for (int i = 0; i < rounds.repeat_count; ++i) {
+        for (int i = 0; i < what.repeat_count; ++i) {
             const size_t victim = static_cast<size_t>(i % 2);
-            next.arm(pair.await_even(ground, rounds.share_count)[victim]);
+            next.arm(pair.await_even(ground, what.share_count)[victim]);
             const Clock::time_point begin = Clock::now();
             pair.strike(victim, blow.signal);
             std::optional<Clock::time_point> end;
@@ -242,10 +242,10 @@ void take_over(const BenchGround& ground, Pair& pair, Next& next, const Rounds& 
                 ground.pause(milliseconds(1));
             }
             times.push_back(std::chrono::duration<double, std::milli>(*end - begin).count());
-            say(rounds.name + ", " + blow.name + ": " + std::to_string(times.back()) + " ms");
+            say(what.name + ", " + blow.name + ": " + std::to_string(times.back()) + " ms");
             pair.mend(ground, victim, blow.signal);
         }
-        emit(row_of_times("take-over of a " + rounds.name + ", " + blow.name, times));
+        emit(row_of_times("take-over of a " + what.name + ", " + blow.name, times));
     }
     pair.stop();
 }
