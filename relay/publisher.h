@@ -131,7 +131,7 @@ class Publisher {
     // Waited for once, not again for each lane that names it.
     std::map<std::string, Clock::time_point, std::less<>> missing_since_;
     size_t shown_lanes_ = 0;
-    bool has_more_ = false;      // The last claim was cut at its number of tasks.
+    bool expects_more_ = false;  // The last claim was cut, or so large that others came meanwhile.
     size_t produced_count_ = 0;  // Of the transaction in progress.
     Culprit first_;              // Its first task.
     std::map<int16_t, Clock::time_point> not_before_;  // Its record can't be read: not for 10 s.

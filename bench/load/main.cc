@@ -11,6 +11,7 @@
 #include <regex>
 
 #include "app/bench/drain.h"
+#include "app/bench/latency.h"
 #include "app/lifetime.h"
 #include "app/options.h"
 #include "bench/load/cases.h"
@@ -24,6 +25,7 @@ namespace millrace::bench {
 namespace {
 
 constexpr std::chrono::seconds kStopLimit{60};
+constexpr std::chrono::seconds kWarmUp{40};
 
 struct Options {
     std::vector<std::string> cases;
@@ -84,10 +86,12 @@ class Results {
     std::string head_;
 };
 
-// A broker whose compiler has seen nothing yet takes twice the time for everything.
+// A broker whose compiler has seen nothing yet takes twice the time for everything; large and many
+// small transactions are different code.
 void warm_up(const BenchGround& ground) {
     say("warming the broker up");
     for (int i = 0; i < 3; ++i) measure_drain(ground, 300'000, {{"relay.publishers", "2"}});
+    measure_latency(ground, {.duration = kWarmUp});
 }
 
 void run(const Options& options, const Config& config, const std::stop_token& stop) {
