@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kWarmUpTasks = 100'000;
 
-// One measurement of them may be no more than the warm-up of another.
+// Runs the measures of `millrace bench` by name.
 class Bench {
   public:
     Bench(const BenchGround& ground, const BenchOptions& options)

@@ -21,7 +21,6 @@ using std::chrono::milliseconds;
 constexpr milliseconds kLookEvery{10};
 constexpr milliseconds kQuiet{500};
 constexpr std::chrono::seconds kPatience{60};
-constexpr double kMicroseconds = 1e6;
 
 }  // namespace
 
@@ -54,8 +53,7 @@ DrainResult watch_drain(const Chain& chain, int64_t task_count,
                         const std::function<bool()>& is_outbox_empty) {
     MeasuredWorker& worker = chain.worker;
     Workspace& workspace = chain.workspace;
-    Cpu before = chain.cpu.now(worker);
-    before.worker = 0;
+    const Cpu before = chain.cpu.before_start_of(worker);
     LogEnd end(workspace.kafka_options(), workspace.topic(), workspace.partition_count(),
                workspace.reaper());
     Progressing draining("drain of " + with_commas(task_count) + " tasks");
@@ -114,15 +112,13 @@ void check_topic(const BenchGround& ground, Workspace& workspace, int64_t task_c
 }
 
 BenchRow row_of(const std::string& measure, const DrainResult& result, int64_t task_count) {
-    const double per_task = kMicroseconds / static_cast<double>(task_count);
-    return {.measure = measure,
-            .figures = {{"tasks/s", rounded(result.rate, 0)},
-                        {"seconds", rounded(result.seconds, 2)},
-                        {"PostgreSQL us/task", cpu_cell(result.cpu.postgres * per_task, 2)},
-                        {"worker us/task", rounded(result.cpu.worker * per_task, 2)},
-                        {"broker us/task", cpu_cell(result.cpu.broker * per_task, 2)},
-                        {"transactions/s", rounded(result.transactions_per_second, 0)},
-                        {"worker MiB", rounded(result.resident_mebibytes, 0)}}};
+    BenchRow row{.measure = measure,
+                 .figures = {{"tasks/s", rounded(result.rate, 0)},
+                             {"seconds", rounded(result.seconds, 2)}}};
+    append_cpu(row, result.cpu, task_count, "task");
+    row.figures.emplace_back("transactions/s", figure_or_none(result.transactions_per_second, 0));
+    row.figures.emplace_back("worker MiB", rounded(result.resident_mebibytes, 0));
+    return row;
 }
 
 }  // namespace millrace

@@ -7,6 +7,12 @@
 
 namespace millrace {
 
+namespace {
+
+constexpr double kMicroseconds = 1e6;
+
+}  // namespace
+
 void BenchGround::check_stop() const {
     if (stop.stop_requested()) throw Stopped{};
 }
@@ -32,6 +38,17 @@ Cpu operator-(const Cpu& later, const Cpu& earlier) {
             .broker = later.broker - earlier.broker};
 }
 
+void append_cpu(BenchRow& row, const Cpu& cpu, int64_t count, const std::string& unit) {
+    const auto cell = [&](const std::string& process, double seconds) {
+        row.figures.emplace_back(
+            process + " us/" + unit,
+            figure_or_none(seconds * kMicroseconds / static_cast<double>(count), 2));
+    };
+    cell("PostgreSQL", cpu.postgres);
+    cell("worker", cpu.worker);
+    cell("broker", cpu.broker);
+}
+
 CpuWatch::CpuWatch(const BenchGround& ground, pg::Session& session)
     : postmaster_(local_postmaster(session)), broker_(ground.broker) {}
 
@@ -39,6 +56,12 @@ Cpu CpuWatch::now(const MeasuredWorker& worker) const {
     return {.postgres = postmaster_ == 0 ? 0 : cpu_seconds_of_postgres(postmaster_),
             .worker = worker.cpu(),
             .broker = broker_ == 0 ? 0 : cpu_seconds(broker_)};
+}
+
+Cpu CpuWatch::before_start_of(const MeasuredWorker& worker) const {
+    Cpu cpu = now(worker);
+    cpu.worker = 0;
+    return cpu;
 }
 
 }  // namespace millrace

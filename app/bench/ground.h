@@ -8,6 +8,7 @@
 #include <string>
 
 #include "app/bench/measured_worker.h"
+#include "app/bench/report.h"
 #include "app/bench/workspace.h"
 
 namespace millrace {
@@ -49,11 +50,16 @@ struct Cpu {
     double broker = 0;
 };
 Cpu operator-(const Cpu& later, const Cpu& earlier);
+// Three figures of a row, in us a unit of what was done: `PostgreSQL us/task`, the worker's, the
+// broker's.
+void append_cpu(BenchRow& row, const Cpu& cpu, int64_t count, const std::string& unit);
 
 class CpuWatch {
   public:
     CpuWatch(const BenchGround& ground, pg::Session& session);
     Cpu now(const MeasuredWorker& worker) const;
+    // The same as if the worker had not begun yet: what its start takes counts.
+    Cpu before_start_of(const MeasuredWorker& worker) const;
 
   private:
     const pid_t postmaster_;

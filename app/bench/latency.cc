@@ -24,7 +24,6 @@ using std::chrono::milliseconds;
 constexpr std::chrono::seconds kWarmUp{3};
 constexpr std::chrono::seconds kPatience{30};
 constexpr milliseconds kLookEvery{20};
-constexpr double kMicroseconds = 1e6;
 // A prime above all numbers: each task has a key of its own.
 constexpr int64_t kAllKeys = 999'999'937;
 
@@ -280,19 +279,17 @@ LatencyResult measure_end_to_end(const BenchGround& ground, const LatencyOptions
 }
 
 BenchRow row_of(const std::string& measure, const LatencyResult& result) {
-    const double per_task = kMicroseconds / static_cast<double>(result.task_count);
-    return {.measure = measure,
-            .figures = {{"p50 ms", rounded(result.milliseconds.p50, 2)},
-                        {"p99 ms", rounded(result.milliseconds.p99, 2)},
-                        {"p99.9 ms", rounded(result.milliseconds.p999, 2)},
-                        {"max ms", rounded(result.milliseconds.max, 1)},
-                        {"tasks/s", rounded(result.achieved_per_second, 0)},
-                        {"transactions/s", rounded(result.transactions_per_second, 0)},
-                        {"broker us/task", cpu_cell(result.cpu.broker * per_task, 1)},
-                        {"PostgreSQL us/task", cpu_cell(result.cpu.postgres * per_task, 1)},
-                        {"worker us/task", rounded(result.cpu.worker * per_task, 1)},
-                        {"worker MiB", rounded(result.resident_mebibytes, 0)},
-                        {"writers' delay ms", rounded(result.writer_delay_ms, 1)}}};
+    BenchRow row{.measure = measure,
+                 .figures = {{"p50 ms", rounded(result.milliseconds.p50, 2)},
+                             {"p99 ms", rounded(result.milliseconds.p99, 2)},
+                             {"p99.9 ms", rounded(result.milliseconds.p999, 2)},
+                             {"max ms", rounded(result.milliseconds.max, 1)},
+                             {"tasks/s", rounded(result.achieved_per_second, 0)}}};
+    append_cpu(row, result.cpu, result.task_count, "task");
+    row.figures.emplace_back("transactions/s", figure_or_none(result.transactions_per_second, 0));
+    row.figures.emplace_back("worker MiB", rounded(result.resident_mebibytes, 0));
+    row.figures.emplace_back("writers' delay ms", rounded(result.writer_delay_ms, 1));
+    return row;
 }
 
 }  // namespace millrace

@@ -18,7 +18,7 @@ struct LatencyOptions {
     std::chrono::seconds duration{10};
     Workspace::Values values{};  // Of the worker.
     std::vector<std::string> projections{};
-    int64_t first_number = 0;  // Of its tasks; all others in the topic are others'.
+    int64_t first_number = 0;  // Of its tasks; records with other numbers are passed over.
     std::string insert{};      // Of the writers; see TaskWriters.
     // Called once the worker serves, before anything is written.
     std::function<void(MeasuredWorker&, const CpuWatch&)> before{};

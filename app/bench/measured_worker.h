@@ -6,7 +6,8 @@
 
 namespace millrace {
 
-// A `millrace run` that is asked for its metrics, by the address that it logged.
+// A process under measurement. Its metrics are asked for at the address that `millrace run` logs; a
+// textbook program logs none, and its metrics are 0.
 class MeasuredWorker {
   public:
     explicit MeasuredWorker(Child child) : child_(std::move(child)) {}
@@ -15,10 +16,10 @@ class MeasuredWorker {
     double metric(const std::string& line_start);
     double transaction_count() { return metric("millrace_relay_transactions_total{"); }
     double published_count() { return metric("millrace_relay_tasks_published_total{"); }
-    double cpu() const;
-    double resident() const;
-    // Waits until its admin server answers; throws kFatal `scratch_child_ended` when it ends
-    // instead, `bench_unsound` when neither comes within 30 s.
+    double cpu() const;       // Seconds since its start.
+    double resident() const;  // MiB.
+    // Waits until it has logged its admin server's address; throws kFatal `scratch_child_ended`
+    // when it ends instead, `bench_unsound` when neither comes within 30 s.
     void await_start();
     // Throws kFatal `scratch_child_ended` if it ended by itself.
     void check() { child_.check(); }

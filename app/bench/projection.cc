@@ -20,7 +20,6 @@ constexpr int64_t kTransactionEvents = 2000;
 constexpr std::chrono::seconds kInitTimeout{30};
 constexpr std::chrono::milliseconds kLookEvery{10};
 constexpr std::chrono::seconds kPatience{60};
-constexpr double kMicroseconds = 1e6;
 constexpr std::string_view kApplied = "millrace_projection_events_applied_total{";
 
 }  // namespace
@@ -67,8 +66,7 @@ ProjectionResult measure_projection(const BenchGround& ground, int64_t event_cou
     Workspace::Values all{{"relay.enabled", "false"}};
     all.insert(all.end(), values.begin(), values.end());
     MeasuredWorker worker(workspace.start_worker("worker", all));
-    Cpu before = watch.now(worker);
-    before.worker = 0;
+    const Cpu before = watch.before_start_of(worker);
     Progressing applying("applying " + with_commas(event_count) + " events");
     CountWatch applied(kPatience, [] { return "no event was applied for a minute"; });
     while (applied.count() < event_count) {
@@ -93,14 +91,12 @@ ProjectionResult measure_projection(const BenchGround& ground, int64_t event_cou
 }
 
 BenchRow row_of(const std::string& measure, const ProjectionResult& result, int64_t event_count) {
-    const double per_event = kMicroseconds / static_cast<double>(event_count);
-    return {.measure = measure,
-            .figures = {{"events/s", rounded(result.rate, 0)},
-                        {"seconds", rounded(result.seconds, 2)},
-                        {"PostgreSQL us/event", cpu_cell(result.cpu.postgres * per_event, 2)},
-                        {"worker us/event", rounded(result.cpu.worker * per_event, 2)},
-                        {"broker us/event", cpu_cell(result.cpu.broker * per_event, 2)},
-                        {"worker MiB", rounded(result.resident_mebibytes, 0)}}};
+    BenchRow row{.measure = measure,
+                 .figures = {{"events/s", rounded(result.rate, 0)},
+                             {"seconds", rounded(result.seconds, 2)}}};
+    append_cpu(row, result.cpu, event_count, "event");
+    row.figures.emplace_back("worker MiB", rounded(result.resident_mebibytes, 0));
+    return row;
 }
 
 }  // namespace millrace

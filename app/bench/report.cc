@@ -34,7 +34,7 @@ nlohmann::ordered_json rounded(double value, int digits) {
     return result;
 }
 
-nlohmann::ordered_json cpu_cell(double value, int digits) {
+nlohmann::ordered_json figure_or_none(double value, int digits) {
     return value > 0 ? rounded(value, digits) : nullptr;
 }
 

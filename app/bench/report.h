@@ -16,8 +16,8 @@ struct BenchRow {
 // To as many digits as mean something.
 nlohmann::ordered_json rounded(double value, int digits);
 
-// None for 0: a server that runs elsewhere.
-nlohmann::ordered_json cpu_cell(double value, int digits);
+// None for 0: what could not be seen, as the CPU of a server elsewhere.
+nlohmann::ordered_json figure_or_none(double value, int digits);
 
 nlohmann::ordered_json json_of(const BenchRow& row);
 // Tables in Markdown: rows that have the same figures stand below one head.

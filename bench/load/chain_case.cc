@@ -21,7 +21,6 @@ constexpr int kTasksPerTransaction = 500;
 constexpr std::chrono::seconds kSustainedFor{30};
 constexpr milliseconds kLookEvery{10};
 constexpr std::chrono::seconds kPatience{30};
-constexpr double kMicroseconds = 1e6;
 
 // How old the oldest committed task is that was not applied yet.
 class LagWatch {
@@ -83,16 +82,15 @@ BenchRow sustain(const BenchGround& ground, Workspace& workspace, MeasuredWorker
     const double seconds = std::chrono::duration<double>(end - writers.began_at()).count();
     const double delay_ms = std::chrono::duration<double, std::milli>(writers.delay_max()).count();
     const double turns = worker.transaction_count() - transactions;
-    return {.measure = "end to end, sustained",
-            .figures = {{"tasks/s through the chain", rounded(count / seconds, 0)},
-                        {"tasks/s wanted", rounded(options.tasks_per_second, 0)},
-                        {"greatest lag ms", lag.greatest().count()},
-                        {"PostgreSQL us/task", cpu_cell(used.postgres / count * kMicroseconds, 1)},
-                        {"worker us/task", rounded(used.worker / count * kMicroseconds, 1)},
-                        {"broker us/task", cpu_cell(used.broker / count * kMicroseconds, 1)},
-                        {"transactions/s", rounded(turns / seconds, 0)},
-                        {"writers' delay ms", rounded(delay_ms, 0)},
-                        {"worker MiB", rounded(worker.resident(), 0)}}};
+    BenchRow row{.measure = "end to end, sustained",
+                 .figures = {{"tasks/s through the chain", rounded(count / seconds, 0)},
+                             {"tasks/s wanted", rounded(options.tasks_per_second, 0)},
+                             {"greatest lag ms", lag.greatest().count()}}};
+    append_cpu(row, used, applied, "task");
+    row.figures.emplace_back("transactions/s", rounded(turns / seconds, 0));
+    row.figures.emplace_back("worker MiB", rounded(worker.resident(), 0));
+    row.figures.emplace_back("writers' delay ms", rounded(delay_ms, 0));
+    return row;
 }
 
 BenchRow measure_sustained(const BenchGround& ground) {

@@ -13,13 +13,12 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr seconds kFloodFor{10};
-// More than writers on any machine that this runs on reach.
-constexpr double kFlat = 400'000;
+// Above what any machine reaches: the writers never pause.
+constexpr double kUnreachablePerSecond = 400'000;
 constexpr int kFloodTransaction = 500;
 constexpr double kMeanwhilePerSecond = 2000;
 constexpr seconds kPatience{120};
 constexpr milliseconds kLookEvery{20};
-constexpr double kMicroseconds = 1e6;
 
 // Writers without pause, and what the relay did beside them.
 struct Flood {
@@ -33,14 +32,12 @@ struct Flood {
 };
 
 BenchRow row_of(const std::string& name, const Flood& flood) {
-    const double per_task = kMicroseconds / static_cast<double>(flood.task_count);
-    return {.measure = name + ", writers without pause",
-            .figures = {{"tasks/s", rounded(flood.rate(), 0)},
-                        {"PostgreSQL us/task", cpu_cell(flood.cpu.postgres * per_task, 1)},
-                        {"worker us/task", rounded(flood.cpu.worker * per_task, 1)},
-                        {"broker us/task", cpu_cell(flood.cpu.broker * per_task, 1)},
-                        {"transactions/s", rounded(flood.transaction_count / flood.seconds, 0)},
-                        {"worker MiB", rounded(flood.resident_mebibytes, 0)}}};
+    BenchRow row{.measure = name + ", writers without pause",
+                 .figures = {{"tasks/s", rounded(flood.rate(), 0)}}};
+    append_cpu(row, flood.cpu, flood.task_count, "task");
+    row.figures.emplace_back("transactions/s", rounded(flood.transaction_count / flood.seconds, 0));
+    row.figures.emplace_back("worker MiB", rounded(flood.resident_mebibytes, 0));
+    return row;
 }
 
 // One relay, and what goes through it before and while something is held open.
@@ -57,7 +54,7 @@ class HeldRun {
     }
 
     void run(const std::string& name, const std::vector<std::string>& opening, const Emit& emit) {
-        flood(kFloodFor);
+        flood(kFloodFor);  // Warm-up.
         const Flood before = flood(kFloodFor);
         const LatencyResult quick = latency();
         pg::Session holder(workspace_.session_options());
@@ -109,9 +106,9 @@ class HeldRun {
     Flood flood(seconds duration) {
         const double published = worker_.published_count();
         const double transactions = worker_.transaction_count();
-        const Cpu used = cpu_.now(worker_);
+        const Cpu before = cpu_.now(worker_);
         const Clock::time_point begin = Clock::now();
-        const int64_t count = write({.tasks_per_second = kFlat,
+        const int64_t count = write({.tasks_per_second = kUnreachablePerSecond,
                                      .tasks_per_transaction = kFloodTransaction,
                                      .writer_count = 3,
                                      .duration = duration});
@@ -126,7 +123,7 @@ class HeldRun {
         }
         return {.task_count = count,
                 .seconds = std::chrono::duration<double>(Clock::now() - begin).count(),
-                .cpu = cpu_.now(worker_) - used,
+                .cpu = cpu_.now(worker_) - before,
                 .transaction_count = worker_.transaction_count() - transactions,
                 .resident_mebibytes = worker_.resident()};
     }

@@ -28,8 +28,8 @@ void run_idle(const BenchGround& ground, const CaseOptions& options, const Emit&
             const double percent = 100.0 / static_cast<double>(kIdleFor.count());
             rounds.add({.measure = "idle",
                   .figures = {{"worker % of a core", rounded(used.worker * percent, 2)},
-                              {"PostgreSQL %", cpu_cell(used.postgres * percent, 2)},
-                              {"broker %", cpu_cell(used.broker * percent, 2)},
+                              {"PostgreSQL %", figure_or_none(used.postgres * percent, 2)},
+                              {"broker %", figure_or_none(used.broker * percent, 2)},
                               {"worker MiB", rounded(worker.resident(), 1)}}});
         };
         rounds.add(row_of("a task every 0.5 s", measure_latency(ground, what)));

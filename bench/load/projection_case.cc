@@ -24,8 +24,7 @@ ProjectionResult consume_textbook(const BenchGround& ground, int64_t event_count
     MeasuredWorker consumer(workspace.start_program(
         "textbook", {"textbook-consumer", workspace.session_options().url,
                      workspace.kafka_options().brokers, workspace.topic()}));
-    Cpu before = watch.now(consumer);
-    before.worker = 0;
+    const Cpu before = watch.before_start_of(consumer);
     Progressing consuming("textbook consumer of " + with_commas(event_count) + " events");
     CountWatch consumed(kPatience, [] { return "no event was consumed for a minute"; });
     while (consumed.count() < event_count) {

@@ -7,8 +7,8 @@
 
 namespace millrace::bench {
 
-// The rows of several rounds, which end as one a measure: the median of each figure by itself, how
-// many rounds it is of, and the spread of the figure that stands first.
+// Collects the rows of several rounds and emits one a measure: the median of each figure by itself,
+// the spread of the first one, and of how many rounds it is. `emit` must outlive it.
 class Rounds {
   public:
     explicit Rounds(const Emit& emit) : emit_(emit) {}

@@ -215,7 +215,7 @@ BenchRow row_of_times(const std::string& name, const std::vector<double>& times)
                         {"repeats", static_cast<int64_t>(times.size())}}};
 }
 
-// What is taken over, how often, and of whom to tell.
+// What is taken over, in how many shares, and how often.
 struct Takeovers {
     std::string name;  // `relay`.
     size_t share_count = 0;
