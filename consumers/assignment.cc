@@ -58,7 +58,7 @@ void Assignment::take_due(Positions& positions, Batch* batch, const std::stop_to
             if (!goes_on || stop.stop_requested()) break;
             if (partition.hold != hold || partition.take_at > Clock::now()) continue;
             // Each may wait for a server as long as a call may.
-            watch_.note_progress();
+            watch_.loop.note_progress();
             goes_on = try_take(partition, positions, batch, taken);
         }
     }

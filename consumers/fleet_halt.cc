@@ -44,7 +44,7 @@ FleetHalt::Change FleetHalt::look(pg::Session& session) {
 void FleetHalt::set_text(const std::string& text) {
     text_ = text;
     watch_.set_halted(text);
-    watch_.set_waiting("");
+    watch_.loop.set_waiting("");
     shared_.metrics.set_halted(text.substr(0, text.find(':')));
 }
 

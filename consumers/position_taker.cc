@@ -96,7 +96,7 @@ std::vector<NewPosition> PositionTaker::start_all(const std::string& topic, cons
     std::vector<NewPosition> created;
     for (int32_t partition = first; partition < found.partition_count; ++partition) {
         const TopicPartition where{.topic = topic, .partition = partition};
-        watch_.note_progress();
+        watch_.loop.note_progress();
         created.push_back({.where = where,
                            .next_offset = facts_.resolve(where, start),
                            .topic_id = found.id});

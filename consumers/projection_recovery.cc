@@ -195,7 +195,7 @@ void ProjectionWorker::recover(const Failure& failure) {
 
 void ProjectionWorker::wait_before_next(std::chrono::milliseconds wait, const std::string& why) {
     not_before_ = Clock::now() + wait;
-    watch_.set_waiting(why);
+    watch_.loop.set_waiting(why);
     next_upkeep_ = {};
 }
 

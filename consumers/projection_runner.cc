@@ -41,11 +41,11 @@ ProjectionStatus ProjectionRunner::status() const {
     ProjectionStatus status;
     for (const auto& watch : watches_) {
         if (const std::string halted = watch->halted(); !halted.empty()) status.halted = halted;
-        const std::string waiting = watch->waiting();
+        const std::string waiting = watch->loop.waiting();
         const bool is_known = std::find(status.waiting.begin(), status.waiting.end(), waiting) !=
                               status.waiting.end();
         if (!waiting.empty() && !is_known) status.waiting.push_back(waiting);
-        status.longest_silence = std::max(status.longest_silence, watch->silence());
+        status.longest_silence = std::max(status.longest_silence, watch->loop.silence());
     }
     return status;
 }

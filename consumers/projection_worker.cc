@@ -60,14 +60,14 @@ void ProjectionWorker::run(std::stop_token stop) {
 
 // Asked while a call waits for PostgreSQL: a loop that waits for a server is alive.
 bool ProjectionWorker::may_wait() {
-    watch_.note_progress();
+    watch_.loop.note_progress();
     if (!stop_.stop_requested()) return true;
     if (!stop_seen_at_) stop_seen_at_ = Clock::now();
     return Clock::now() - *stop_seen_at_ < kStopGrace;
 }
 
 void ProjectionWorker::step() {
-    watch_.note_progress();
+    watch_.loop.note_progress();
     const auto left = std::clamp<milliseconds>(
         std::chrono::ceil<milliseconds>(not_before_ - Clock::now()), milliseconds(0), kStepMax);
     if (assignment_) {
@@ -193,7 +193,7 @@ void ProjectionWorker::upkeep() {
     next_upkeep_ = Clock::now() + kUpkeepEvery;
     assignment_->show_progress();
     const std::string waiting = assignment_->waiting();
-    watch_.set_waiting(waiting.empty() ? consumer_->trouble() : waiting);
+    watch_.loop.set_waiting(waiting.empty() ? consumer_->trouble() : waiting);
 }
 
 // --- Session and group -------------------------------------------------------------------------

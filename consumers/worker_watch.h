@@ -8,9 +8,11 @@
 namespace millrace {
 
 // What a loop of a projection shows of itself. Written by its thread, read by others.
-class WorkerWatch : public LoopWatch {
+class WorkerWatch {
   public:
-    using LoopWatch::LoopWatch;
+    explicit WorkerWatch(prometheus::Gauge& waiting_count) : loop(waiting_count) {}
+
+    LoopWatch loop;
 
     // Why it is halted, empty when it is not.
     void set_halted(const std::string& reason);

@@ -33,11 +33,14 @@ Keeper::Keeper(PublisherOptions options, RelayShared shared, PublisherWatch& wat
 void Keeper::run(std::stop_token stop) {
     while (!stop.stop_requested()) {
         // Also while no session can be had: an outage is no reason to start the process again.
-        watch_.note_progress();
+        watch_.loop.note_progress();
         try {
             keep(stop);
         } catch (const Failure& failure) {
             if (ends_program(failure)) throw;
+            // If no session can be had again, the publisher it holds is given up as one that nobody
+            // runs (PROTOCOL 2.8); if one can, it is taken again first.
+            watch_.clear_publisher();
             shared_.metrics.failure(failure.reason());
             log(LogLevel::kWarn, "keeper", "keeper interrupted",
                 {{"reason", failure.reason()}, {"detail", failure.detail()}});
@@ -49,7 +52,7 @@ void Keeper::run(std::stop_token stop) {
 void Keeper::keep(std::stop_token stop) {
     pg::Session session(options_.session);
     while (wait_for(stop, kRoundEvery)) {
-        watch_.note_progress();
+        watch_.loop.note_progress();
         ping_kafka();
         keep_round(session);
         sample(session);

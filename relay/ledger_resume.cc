@@ -58,12 +58,13 @@ std::vector<std::string> LedgerResume::run(Trust trust, const std::string& reaso
 }
 
 // A relay that died or hangs may have a transaction open, which could be committed after the ledger
-// was read: after this it can't.
+// was read: after this it can't. Under either of a publisher's two ids, so both are made.
 void LedgerResume::fence() {
     producers_.clear();
     for (int16_t publisher = 0; publisher < kPublisherCount; ++publisher) {
         const auto made = producers_.try_emplace(publisher, options_, installation_, reaper_).first;
         made->second.init(publisher, {installation_.ledger_topic()}, kInitLimit);
+        made->second.drop_second();
     }
 }
 

@@ -20,14 +20,16 @@ enum class Trust {
 };
 
 // Ends the halt that a contradiction between ledger and database caused (PROTOCOL 4.6). Not
-// thread-safe, blocks for as long as 32 publishers' producers take to begin, ten seconds or so.
+// thread-safe. Takes ten seconds or so; each of the 32 publishers may take 20 s for its producers.
 class LedgerResume {
   public:
     LedgerResume(pg::Session& session, const kafka::ClientOptions& options,
                  const Installation& installation, kafka::Reaper& reaper);
 
     // Returns what it did, a line each. Repeatable: after a crash or a failure in any step the
-    // publishers are still halted, and it runs again. Throws kFatal `not_halted` unless all are.
+    // publishers are still halted, and it runs again. Throws kFatal `not_halted` unless all are, or
+    // if another resume was at work meanwhile; kLost `kafka_fenced` if another one has come since;
+    // else as ProducerPair, LedgerReader and Session do.
     std::vector<std::string> run(Trust trust, const std::string& reason);
 
   private:

@@ -130,7 +130,7 @@ bool LeaseLoop::renew(pg::Session& session, const Uuid& instance) {
 void LeaseLoop::relieve_hung_publishers(pg::Session& session) {
     for (const PublisherWatch* watch : watches_) {
         const auto held = watch->held();
-        if (!held || watch->silence() < options_.hung_after) continue;
+        if (!held || watch->loop.silence() < options_.hung_after) continue;
         Publishers publishers(session);
         bool relieved = publishers.relieve(held->number, held->epoch);
         if (!relieved) {

@@ -27,7 +27,8 @@ class Lease {
     std::optional<Uuid> instance() const;
     void set_instance(const std::optional<Uuid>& instance);
 
-    // Time since the process's last completed Kafka round trip.
+    // Time since the process's last completed Kafka round trip; milliseconds::max() before the
+    // first.
     std::chrono::milliseconds kafka_silence() const;
     void note_kafka_answer();
 
@@ -39,9 +40,11 @@ class Lease {
 
 // What a publisher thread shows, so that one that hangs can be relieved (PROTOCOL 2.8), and its
 // state can be told by /readyz. Written by its thread, read by others.
-class PublisherWatch : public LoopWatch {
+class PublisherWatch {
   public:
-    using LoopWatch::LoopWatch;
+    explicit PublisherWatch(prometheus::Gauge& waiting_count) : loop(waiting_count) {}
+
+    LoopWatch loop;
 
     // The publisher the thread has taken or, after an error, is about to take again.
     void set_publisher(const PublisherState& publisher, int64_t pid, int64_t started);

@@ -43,15 +43,15 @@ void ProducerPair::init(int publisher, const std::vector<std::string>& topics,
     turn_ = 0;
 }
 
-kafka::Producer& ProducerPair::next(bool& replaced) {
+ProducerPair::Turn ProducerPair::next() {
     turn_ = 1 - turn_;
-    replaced = producers_[turn_]->is_tainted();
-    if (replaced) {
+    const bool is_tainted = producers_[turn_]->is_tainted();
+    if (is_tainted) {
         producers_[turn_] = make(turn_);
         producers_[turn_]->warm_up(topics_, kWarmUpLimit);
         producers_[turn_]->init(kReplaceLimit);
     }
-    return *producers_[turn_];
+    return {*producers_[turn_], is_tainted};
 }
 
 void ProducerPair::drop() {

@@ -23,14 +23,21 @@ class ProducerPair {
     // transaction. `topics` are then known to both. Blocks at most `limit`, and 5 s for the topics.
     void init(int publisher, const std::vector<std::string>& topics,
               std::chrono::milliseconds limit);
-    // The one whose turn it is; a tainted one is replaced first (PROTOCOL 3.7), which `replaced`
-    // tells and which blocks at most 15 s.
-    kafka::Producer& next(bool& replaced);
-    // One of them as it is, for a transaction that must not fence who came after init().
+    struct Turn {
+        kafka::Producer& producer;
+        bool was_replaced;
+    };
+    // The one whose turn it is; a tainted one is replaced first (PROTOCOL 3.7), which blocks at
+    // most 15 s.
+    Turn next();
+    // The first one, out of turn and never replaced: a replacement would fence whoever came after
+    // init(). After init() only.
     kafka::Producer& first() { return *producers_[0]; }
+    // Keeps first() alone: each producer has threads and connections of its own.
+    void drop_second() { producers_[1].reset(); }
     // Drops both at once; the reaper destroys them.
     void drop();
-    // A client to ask for metadata.
+    // A client to ask for metadata. After init() only.
     rd_kafka_t* raw() const { return producers_[0]->raw(); }
 
   private:

@@ -25,8 +25,9 @@ constexpr seconds kSettleLimit{8};  // Below idle_in_transaction_session_timeout
 constexpr milliseconds kTakeEvery{100};
 constexpr seconds kTopicGrace{5};
 constexpr milliseconds kAskTopicEvery{200};
-// So many came during the turn before that others have come since: worth a claim without a probe.
-// An empty claim costs a row version; behind one of this size one of fifty is empty.
+// A claim of so many took long enough to publish that others have come: the next is made without a
+// probe. An empty claim costs a dead version of the publisher's row; if tasks come evenly, one in
+// fifty is empty.
 constexpr size_t kBusyClaim = 4;
 
 }  // namespace
@@ -62,7 +63,7 @@ void Publisher::run(std::stop_token stop) {
 void Publisher::serve(std::stop_token stop) {
     take_and_settle(stop);
     while (!stop.stop_requested()) {
-        watch_.note_progress();
+        watch_.loop.note_progress();
         const Clock::time_point now = Clock::now();
         if (now >= next_balance_) {
             balance();
@@ -95,8 +96,11 @@ void Publisher::serve(std::stop_token stop) {
 
 void Publisher::take_and_settle(std::stop_token stop) {
     while (!stop.stop_requested() && !is_settled_) {
-        watch_.note_progress();
+        watch_.loop.note_progress();
         if (!session_) {
+            // Nobody runs our publisher until we have one. If the server refuses us, the lease's
+            // connection gives it up after some seconds (PROTOCOL 2.8).
+            watch_.clear_publisher();
             session_.emplace(options_.session);
             outbox_.emplace(*session_);
             publishers_.emplace(*session_);
@@ -216,6 +220,7 @@ size_t Publisher::step() {
     if (!std::exchange(expects_more_, false)) {
         const Probe probe = outbox_->probe(state_->lanes, floor_);
         if (!probe.found) {
+            show("");
             floor_.found_nothing(probe.snapshot);
             return 0;
         }
@@ -255,8 +260,7 @@ size_t Publisher::publish(const Claim& claim) {
         return 0;
     }
 
-    bool was_replaced = false;
-    kafka::Producer& producer = producers_.next(was_replaced);
+    auto [producer, was_replaced] = producers_.next();
     if (was_replaced) shared_.metrics.tainted_producers.Increment();
     is_in_kafka_ = true;
     try {
@@ -466,7 +470,7 @@ void Publisher::sweep() {
     floor_.clear();
 }
 
-void Publisher::halt_lane(const Culprit& task, const std::string& reason,
+void Publisher::halt_lane(const TaskMark& task, const std::string& reason,
                           const std::string& why) {
     const int16_t lane = task.lane;
     const std::string detail = "task " + std::to_string(task.id) + ": " + why;
@@ -491,7 +495,7 @@ void Publisher::halt_lane(const Culprit& task, const std::string& reason,
 // --- What is shown -----------------------------------------------------------------------------
 
 void Publisher::show(const std::string& waiting) {
-    watch_.set_waiting(waiting);
+    watch_.loop.set_waiting(waiting);
 }
 
 // The publishers of a process share the gauge.

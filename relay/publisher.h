@@ -54,8 +54,8 @@ class Publisher {
     void run(std::stop_token stop);
 
   private:
-    // A task that outlives its claim.
-    struct Culprit {
+    // What is kept of a task once its claim is gone: enough to halt its lane and to name it.
+    struct TaskMark {
         int16_t lane = 0;
         int64_t id = 0;
         std::string correlation_id{};
@@ -85,7 +85,7 @@ class Publisher {
     void balance();
     void reload();
     void sweep();
-    void halt_lane(const Culprit& task, const std::string& reason, const std::string& why);
+    void halt_lane(const TaskMark& task, const std::string& reason, const std::string& why);
 
     void recover(const Failure& failure, std::stop_token stop);
     void note_poison(const Failure& failure);
@@ -115,25 +115,26 @@ class Publisher {
     Counters counters_;
     std::map<std::string, int32_t, std::less<>> partition_counts_;
 
-    // Halved when the broker refuses a batch for its size, until the one task stands alone.
+    // Halved by each batch that the broker refuses, until one task stands alone; doubled by each
+    // that is committed.
     int32_t task_limit_;
     struct Suspect {
-        Culprit task;
+        TaskMark task;
         std::string reason;
         std::string detail;
     };
     std::optional<Suspect> suspect_;  // Declared after the settle (PROTOCOL 5.1).
     struct MissingTopic {
         std::string topic;
-        Culprit task;
+        TaskMark task;
     };
     std::optional<MissingTopic> missing_;  // A topic that the broker says does not exist.
     // Waited for once, not again for each lane that names it.
     std::map<std::string, Clock::time_point, std::less<>> missing_since_;
     size_t shown_lanes_ = 0;
-    bool expects_more_ = false;  // The last claim was cut, or so large that others came meanwhile.
+    bool expects_more_ = false;  // The last claim had kBusyClaim tasks, or all it was allowed.
     size_t produced_count_ = 0;  // Of the transaction in progress.
-    Culprit first_;              // Its first task.
+    TaskMark first_;             // Its first task.
     std::map<int16_t, Clock::time_point> not_before_;  // Its record can't be read: not for 10 s.
     Clock::time_point next_balance_{};
     Clock::time_point next_sweep_{};

@@ -50,8 +50,9 @@ void Relay::run(std::stop_token stop) {
 RelayStatus Relay::status() const {
     RelayStatus status;
     for (const auto& watch : watches_) {
-        if (const std::string why = watch->waiting(); !why.empty()) status.waiting.push_back(why);
-        status.longest_silence = std::max(status.longest_silence, watch->silence());
+        const std::string why = watch->loop.waiting();
+        if (!why.empty()) status.waiting.push_back(why);
+        status.longest_silence = std::max(status.longest_silence, watch->loop.silence());
     }
     return status;
 }

@@ -21,7 +21,7 @@ struct RelayOptions {
     std::chrono::milliseconds lease{3000};
 };
 
-// What a look at the relay's threads shows, for /readyz.
+// What a look at the relay's threads shows, for /readyz and /livez.
 struct RelayStatus {
     std::vector<std::string> waiting;  // Why publishers of this process do not publish.
     std::chrono::milliseconds longest_silence{0};

@@ -1,6 +1,7 @@
 #include "core/kafka/producer.h"
 
 #include <array>
+#include <tuple>
 
 #include "core/kafka/handles.h"
 
@@ -94,6 +95,8 @@ void Producer::warm_up(const std::vector<std::string>& topics, std::chrono::mill
         const rd_kafka_resp_err_t code =
             rd_kafka_metadata(client_.get(), /*all_topics=*/0, topic_handle(topic), &metadata,
                               static_cast<int>(rest.count()));
+        // A broker has answered for others; it is the limit that cut this question short.
+        if (code == RD_KAFKA_RESP_ERR__TIMED_OUT && &topic != &topics.front()) return;
         if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, "metadata of " + topic);
         rd_kafka_metadata_destroy(metadata);
     }
@@ -106,6 +109,9 @@ void Producer::begin() {
 }
 
 void Producer::produce(const Record& record) {
+    // Freed unless librdkafka takes them.
+    std::unique_ptr<rd_kafka_headers_t, decltype(&rd_kafka_headers_destroy)> headers(
+        record.headers, &rd_kafka_headers_destroy);
     std::array<rd_kafka_vu_t, 7> fields{};
     size_t count = 0;
     const auto add = [&](rd_kafka_vtype_t type) -> rd_kafka_vu_t& {
@@ -131,23 +137,30 @@ void Producer::produce(const Record& record) {
         field.u.mem.ptr = memory(*record.value);
         field.u.mem.size = record.value->size();
     }
-    if (record.headers != nullptr) add(RD_KAFKA_VTYPE_HEADERS).u.headers = record.headers;
+    if (headers) add(RD_KAFKA_VTYPE_HEADERS).u.headers = headers.get();
 
     Error error(rd_kafka_produceva(client_.get(), fields.data(), count));
-    // A claim may be larger than what the client takes at a time.
+    // A claim may be larger than what the client takes at a time. A record that an empty queue does
+    // not take never fits.
+    bool was_empty = false;
     const auto deadline = std::chrono::steady_clock::now() + kTransactionTimeout;
     while (error && rd_kafka_error_code(error.get()) == RD_KAFKA_RESP_ERR__QUEUE_FULL &&
-           !state_->delivery_error && std::chrono::steady_clock::now() < deadline) {
+           !state_->delivery_error && !was_empty && std::chrono::steady_clock::now() < deadline) {
         rd_kafka_poll(client_.get(), kFlushSliceMs);
+        was_empty = rd_kafka_outq_len(client_.get()) == 0;
         error.reset(rd_kafka_produceva(client_.get(), fields.data(), count));
     }
-    if (!error) return;
-    if (record.headers != nullptr) rd_kafka_headers_destroy(record.headers);
-    if (rd_kafka_error_code(error.get()) == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
+    if (!error) {
+        std::ignore = headers.release();
+        return;
+    }
+    const rd_kafka_resp_err_t code = rd_kafka_error_code(error.get());
+    const bool never_fits = was_empty && code == RD_KAFKA_RESP_ERR__QUEUE_FULL;
+    if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || never_fits) {
         state_->delivery_error = DeliveryError{RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
                                                std::string(record.topic), record.partition};
     }
-    if (rd_kafka_error_code(error.get()) == RD_KAFKA_RESP_ERR__STATE) await_cause();
+    if (code == RD_KAFKA_RESP_ERR__STATE) await_cause();
     throw_if_refused();
     throw_if(error.release(), "produce");
 }

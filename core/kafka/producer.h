@@ -28,11 +28,12 @@ struct Record {
     rd_kafka_headers_t* headers = nullptr;   // Ownership passes to produce().
 };
 
-// One transactional id. Not thread-safe: one loop. Begin, produce, ledger record, commit; after any
-// Failure only destruction is allowed, which is quick (the reaper does the rest). Blocks at most
-// kTransactionTimeout plus the time of one request. Fenced is kLost `kafka_fenced`; a record that
-// is refused for what it is, kPoison (`topic_missing`, `topic_invalid`, `task_too_large`,
-// `task_refused`); everything else that is not a clean end, kUnknown (PROTOCOL 3.7).
+// One transactional id. Not thread-safe: one loop. init() once; then for each transaction begin(),
+// produce() for each record, flush(), commit(). After any Failure only destruction is allowed,
+// which is quick (the reaper does the rest). Blocks at most kTransactionTimeout plus the time of
+// one request. Fenced is kLost `kafka_fenced`; a record that is refused for what it is, kPoison
+// (`topic_missing`, `topic_invalid`, `task_too_large`, `task_refused`); everything else that is not
+// a clean end, kUnknown (PROTOCOL 3.7).
 class Producer {
   public:
     Producer(const ClientOptions& options, const std::string& transactional_id, Reaper& reaper);
@@ -40,9 +41,9 @@ class Producer {
 
     // Fences the predecessor and ends its open transaction (PROTOCOL 4.2).
     void init(std::chrono::milliseconds timeout);
-    // Makes the client know the topics, so that its first transaction does not wait a second.
-    // Those it has not asked for within `limit` are left to that. Throws as failure_of() when no
-    // broker tells of one.
+    // Asks for the topics, so that the first transaction does not wait a second for them. Those not
+    // asked for within `limit` are left to that transaction. Throws as failure_of() when no broker
+    // answers.
     void warm_up(const std::vector<std::string>& topics, std::chrono::milliseconds limit);
 
     void begin();
@@ -54,7 +55,7 @@ class Producer {
     void flush();
     void commit();
 
-    // True if what a poison failure of this transaction refused was a record of this topic.
+    // True if the record that failed this transaction was one of this topic. For use after kPoison.
     bool has_refused(std::string_view topic) const;
     // True if a request of the last transaction failed or was sent once more than needed, though
     // its end was clean: this producer must not be used again (PROTOCOL 3.7).
@@ -70,7 +71,8 @@ class Producer {
         int32_t partition;
     };
 
-    // What callbacks write; lives as long as the client, which the reaper destroys later.
+    // What callbacks write, and produce() where librdkafka itself refuses. Lives as long as the
+    // client, which the reaper destroys later.
     struct State {
         RequestCounts counts;
         std::optional<DeliveryError> delivery_error;

@@ -140,7 +140,7 @@ TEST_F(MembersTest, WhoseBackendIsGoneIsJudgedDeadAtOnce) {
 // PROTOCOL 2.8.
 TEST_F(MembersTest, ThreadWithoutProgressLosesItsPublisher) {
     PublisherWatch watch(waiting_);
-    watch.note_progress();
+    watch.loop.note_progress();
     KeptLease kept(database_, 300ms, {&watch});
     session_.execute("UPDATE millrace.relay_publishers SET owner = '" + kept.instance().text() +
                      "', running = true WHERE number = 3");
@@ -159,7 +159,7 @@ TEST_F(MembersTest, ThreadWithoutProgressThatHoldsItsRowLosesItsSession) {
     hung.execute("UPDATE millrace.relay_publishers SET owner = gen_random_uuid() WHERE number = 3");
     hung.execute("SELECT FROM millrace.relay_publishers WHERE number = 3 FOR UPDATE");
     PublisherWatch watch(waiting_);
-    watch.note_progress();
+    watch.loop.note_progress();
     watch.set_publisher(PublisherState{.number = 3, .epoch = 0, .lanes = {}}, hung.backend_pid(),
                         hung.backend_started());
 
@@ -195,7 +195,7 @@ TEST_F(MembersTest, PublisherThatAThreadHasTakenIsKept) {
                      "', epoch = 1 WHERE number = 3");
 
     EXPECT_FALSE(eventually(1500ms, [&] {
-        watch.note_progress();
+        watch.loop.note_progress();
         return number(
                    "SELECT count(*) FROM millrace.relay_publishers WHERE number = 3 "
                    "AND owner IS NULL") == 1;
@@ -205,13 +205,13 @@ TEST_F(MembersTest, PublisherThatAThreadHasTakenIsKept) {
 // PROTOCOL 2.8.
 TEST_F(MembersTest, ThreadThatMakesProgressKeepsItsPublisher) {
     PublisherWatch watch(waiting_);
-    watch.note_progress();
+    watch.loop.note_progress();
     watch.set_publisher(PublisherState{.number = 3, .epoch = 0, .lanes = {}}, 0, 0);
     session_.execute("UPDATE millrace.relay_publishers SET running = true WHERE number = 3");
     KeptLease kept(database_, 100ms, {&watch});
 
     const bool was_relieved = eventually(1500ms, [&] {
-        watch.note_progress();
+        watch.loop.note_progress();
         return number("SELECT count(*) FROM millrace.relay_publishers WHERE running") == 0;
     });
 

@@ -148,18 +148,29 @@ TEST_F(ProducerTest, RefusedRecordTaintsIt) {
     EXPECT_TRUE(producer->is_tainted());
 }
 
+// A publisher that has written to many topics must not stand still for them.
+TEST_F(ProducerTest, LimitOfTheWarmUpLeavesTheOtherTopics) {
+    const std::vector<std::string> topics(20'000, topic_);
+    kafka::Producer producer(kafka_options(), topic_ + ".id", reaper_);
+
+    producer.warm_up(topics, 1s);
+
+    producer.init(20s);
+    publish(producer, "1");
+    EXPECT_EQ(read_topic(topic_).size(), 1U);
+}
+
 // PROTOCOL 3.5.
 TEST_F(ProducerTest, PairIsUsedInTurn) {
     ProducerPair pair(kafka_options(), installation_, reaper_);
     pair.init(0, {topic_}, 20s);
-    bool was_replaced = true;
 
-    kafka::Producer& first = pair.next(was_replaced);
+    const auto [first, was_replaced] = pair.next();
     publish(first, "1");
     EXPECT_FALSE(was_replaced);
-    kafka::Producer& second = pair.next(was_replaced);
+    kafka::Producer& second = pair.next().producer;
     publish(second, "2");
-    kafka::Producer& third = pair.next(was_replaced);
+    kafka::Producer& third = pair.next().producer;
     publish(third, "3");
 
     EXPECT_NE(&first, &second);
@@ -172,15 +183,16 @@ TEST_F(ProducerTest, PairReplacesATaintedOneBeforeItsNextTurn) {
     const std::string large = too_large();
     ProducerPair pair(kafka_options(), installation_, reaper_);
     pair.init(0, {topic_}, 20s);
-    bool was_replaced = false;
-    kafka::Producer& tainted = pair.next(was_replaced);
+    kafka::Producer& tainted = pair.next().producer;
     failure_of([&] { publish(tainted, large); });
     ASSERT_TRUE(tainted.is_tainted());
 
-    publish(pair.next(was_replaced), "1");
-    EXPECT_FALSE(was_replaced);
-    publish(pair.next(was_replaced), "2");
-    EXPECT_TRUE(was_replaced);
+    const auto other = pair.next();
+    publish(other.producer, "1");
+    EXPECT_FALSE(other.was_replaced);
+    const auto replacement = pair.next();
+    publish(replacement.producer, "2");
+    EXPECT_TRUE(replacement.was_replaced);
 
     EXPECT_EQ(read_topic(topic_).size(), 2U);
 }
@@ -189,10 +201,9 @@ TEST_F(ProducerTest, PairReplacesATaintedOneBeforeItsNextTurn) {
 TEST_F(ProducerTest, PairFencesBothOfItsPredecessor) {
     ProducerPair old(kafka_options(), installation_, reaper_);
     old.init(0, {topic_}, 20s);
-    bool was_replaced = false;
-    kafka::Producer& a = old.next(was_replaced);
+    kafka::Producer& a = old.next().producer;
     leave_open(a, "a");
-    kafka::Producer& b = old.next(was_replaced);
+    kafka::Producer& b = old.next().producer;
     leave_open(b, "b");
 
     ProducerPair fresh(kafka_options(), installation_, reaper_);

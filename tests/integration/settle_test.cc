@@ -93,8 +93,7 @@ class BusyPublisher {
               producers.init(number, {topic}, 15s);
               for (int64_t seq = 1; !stop.stop_requested(); ++seq) {
                   const std::string value = encode(empty_record(installed, number, 1, seq));
-                  bool was_replaced = false;
-                  kafka::Producer& producer = producers.next(was_replaced);
+                  kafka::Producer& producer = producers.next().producer;
                   producer.begin();
                   producer.produce(
                       {.topic = topic, .partition = number, .key = key, .value = value});

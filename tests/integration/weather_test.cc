@@ -68,6 +68,13 @@ class Weather : public testing::Test {
         return found;
     }
 
+    // To new sessions; those that are there stay. Of no database by a session of its own.
+    void allow_connections(bool are_allowed) const {
+        const Database other = Database::bare();
+        other.connect().execute("ALTER DATABASE " + installed_.database.name() +
+                                " ALLOW_CONNECTIONS " + (are_allowed ? "true" : "false"));
+    }
+
     Installed installed_{12, 4};
     pg::Session session_ = installed_.database.connect();
 };
@@ -318,6 +325,47 @@ TEST_F(Weather, ClaimThatIsLargerThanTheClientsQueueIsPublished) {
         << relay.metric("millrace_failures_total{reason=\"kafka_transaction\"}");
 }
 
+TEST_F(Weather, TaskThatNoQueueOfTheClientTakesHaltsItsLane) {
+    installed_.insert_large(1, 3'000'000);
+    RelayOptions options = installed_.relay_options();
+    options.publisher.kafka.properties["queue.buffering.max.kbytes"] = "1024";
+
+    RunningRelay relay(installed_, options);
+
+    EXPECT_TRUE(eventually(30s, [&] {
+        return halted(lane_of("k0")).starts_with("task_too_large");
+    })) << halted(lane_of("k0"));
+}
+
+// PROTOCOL 2.8: a process that gets no new session can't keep the lanes of the one it lost.
+TEST_F(Weather, PublisherWhoseProcessGetsNoSessionIsTakenOver) {
+    RunningRelay refused(installed_);
+    ASSERT_TRUE(eventually(30s, [&] { return installed_.owned_lane_count() == 12; }));
+    const int64_t number = installed_.number("SELECT min(publisher) FROM millrace.relay_lanes");
+    RunningRelay other(installed_);
+    const auto owned_beside = [&](int64_t publisher) {
+        return session_
+            .execute("SELECT count(*) FROM millrace.relay_lanes l JOIN millrace.relay_publishers p "
+                     "ON p.number = l.publisher WHERE p.running AND p.number <> $1",
+                     pg::Params().int8(publisher))
+            .integer(0, 0);
+    };
+    ASSERT_TRUE(eventually(30s, [&] { return owned_beside(number) == 6; }));
+
+    allow_connections(false);
+    session_.execute(
+        "SELECT pg_terminate_backend(pid) FROM millrace.relay_publishers WHERE number = $1",
+        pg::Params().int8(number));
+    EXPECT_TRUE(eventually(40s, [&] { return owned_beside(number) == 12; }));
+    allow_connections(true);
+
+    // As any publisher: its number was free for all meanwhile.
+    EXPECT_TRUE(eventually(30s, [&] {
+        return session_.execute("SELECT count(DISTINCT publisher) FROM millrace.relay_lanes")
+                   .integer(0, 0) == 2;
+    }));
+}
+
 // What is shown must end with the cause: while it is there, the process is not ready.
 TEST_F(Weather, ClaimThatWaitedForALockIsNotShownAsWaitingForEver) {
     kafka::Reaper reaper;
@@ -340,6 +388,13 @@ TEST_F(Weather, ClaimThatWaitedForALockIsNotShownAsWaitingForEver) {
     EXPECT_TRUE(eventually(10s, [&] { return relay.status().waiting.empty(); }))
         << testing::PrintToString(relay.status().waiting);
     EXPECT_EQ(metric_in(metrics.text(), "millrace_relay_waiting"), 0);
+    {
+        // Met by a look for work, with no task behind it.
+        pg::Transaction holder(session_);
+        holder.execute("LOCK TABLE millrace.pending_tasks");
+        ASSERT_TRUE(eventually(20s, [&] { return !relay.status().waiting.empty(); }));
+    }
+    EXPECT_TRUE(eventually(10s, [&] { return relay.status().waiting.empty(); }));
 }
 
 // PROTOCOL 5.1: what the ledger topic refuses is the environment's, and no task's fault.
