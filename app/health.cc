@@ -14,7 +14,9 @@ size_t index_of(Server server) { return server == Server::kPostgres ? 0 : 1; }
 
 void Health::note_answer(Server server) {
     const std::lock_guard lock(mutex_);
-    servers_[index_of(server)] = {Clock::now(), ""};
+    // Read once this answer is too old, by a look that has no answer yet.
+    servers_[index_of(server)] = {Clock::now(),
+                                  "no answer for " + std::to_string(kFresh.count()) + " s"};
 }
 
 void Health::note_failure(Server server, const std::string& why) {

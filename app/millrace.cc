@@ -1,5 +1,7 @@
 #include "app/millrace.h"
 
+#include <sys/resource.h>
+
 #include <iostream>
 
 #include "app/command.h"
@@ -55,6 +57,15 @@ class Help : public CLI::Formatter {
     }
 };
 
+// Each Kafka client has connections to all brokers and pipes to its threads, and a resume has one
+// for each publisher: more than the usual soft limit of 1,024.
+void raise_file_limit() {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 void build(CLI::App& root, Choice& choice) {
     root.formatter(std::make_shared<Help>());
     root.set_version_flag("--version", "millrace " MILLRACE_VERSION);
@@ -109,6 +120,7 @@ int run_verb(const Choice& choice) {
 
 int main(int argc, char** argv) {
     arm_crash_points();
+    raise_file_limit();
     CLI::App root;
     Choice choice;
     build(root, choice);

@@ -80,8 +80,8 @@ std::optional<Failure> why_not(const ServedProjection& found) {
         case Serving::kOrphan: return std::nullopt;  // Another process may have its file.
         case Serving::kDefinitionChanged:
             return halt("definition_changed",
-                        "its file is not what 'migrate up' stored: restore it, or raise its "
-                        "version");
+                        "its file is not what 'migrate up' stored: restore it, or give the changed "
+                        "one another name");
         case Serving::kNotInstalled: return halt("not_installed", "the database lacks it: " + hint);
     }
     return std::nullopt;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@ namespace millrace::test {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::Contains;
 using testing::HasSubstr;
 
 // Nobody listens there, or did a moment ago.
@@ -124,6 +126,21 @@ TEST_F(Admin, WaitsForKafkaAtStartAndGoesOnWhenItComes) {
     EXPECT_TRUE(eventually(40s, [&] { return is_ready(admin); })) << process.log();
 }
 
+TEST_F(Admin, AProcessMayOpenAsManyFilesAsTheSystemLetsIt) {
+    rlimit before{};
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    const rlimit low{.rlim_cur = 1024, .rlim_max = before.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+    Process process = run({});
+    setrlimit(RLIMIT_NOFILE, &before);
+
+    rlimit after{};
+    EXPECT_TRUE(eventually(20s, [&] {
+        return prlimit(process.pid(), RLIMIT_NOFILE, nullptr, &after) == 0 &&
+               after.rlim_cur == before.rlim_max;
+    })) << after.rlim_cur;
+}
+
 TEST_F(Admin, StopsAtOnceWhileItWaits) {
     const Forwarder postgres(installed_.database.server_address());
     Process process = run(by(postgres));
@@ -194,6 +211,18 @@ TEST(Livez, IsOnlyRefusedForAThreadThatHasBeenSilentForAMinute) {
     silence = 60;
     EXPECT_EQ(page_at(port, "/livez").status, 503);
     EXPECT_THAT(page_at(port, "/livez").body, HasSubstr("stuck"));
+}
+
+TEST(Readyz, SaysSinceWhenAServerGaveNoAnswer) {
+    Health health;
+    health.set_start("");
+    EXPECT_THAT(health.readiness().reasons, Contains("Kafka does not answer: not asked yet"));
+    health.note_answer(Server::kKafka);
+    EXPECT_TRUE(health.readiness().kafka_up);
+
+    // A probe whose call hangs notes nothing more.
+    ASSERT_TRUE(eventually(20s, [&] { return !health.readiness().kafka_up; }));
+    EXPECT_THAT(health.readiness().reasons, Contains("Kafka does not answer: no answer for 5 s"));
 }
 
 // The server asks the members of one role for a password, and trusts all others.

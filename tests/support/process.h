@@ -30,6 +30,7 @@ class Process {
     // SIGKILL, then waits for the end.
     void kill();
     bool is_running();
+    pid_t pid() const { return pid_; }
     // By SIGSTOP, from outside or by itself.
     bool is_stopped() const;
     // Waits for the end; nothing when it did not come in time. Signals count as 128 + number.
