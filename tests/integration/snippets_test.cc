@@ -405,6 +405,13 @@ class ReadmeProjection : public testing::Test {
         ASSERT_EQ(finished.exit_code, 0) << finished.output;
     }
 
+    bool is_filled() const {
+        return eventually(40s, [&] {
+            return installed_.text("SELECT coalesce(string_agg(customer_id || ' ' || cents, ', '), "
+                                   "'') FROM read_models.revenue") == "c-1 700";
+        });
+    }
+
     Installed installed_;
     Folder folder_;
     std::string config_;
@@ -417,10 +424,7 @@ TEST_F(ReadmeProjection, FillsAndIsRemoved) {
     {
         Process worker({.arguments = {"run", "--config", config_}, .environment = {}});
         run_sql_block(1);
-        EXPECT_TRUE(eventually(40s, [&] {
-            return installed_.text("SELECT coalesce(string_agg(customer_id || ' ' || cents, ', '), "
-                                   "'') FROM read_models.revenue") == "c-1 700";
-        })) << worker.log();
+        EXPECT_TRUE(is_filled()) << worker.log();
         worker.signal(SIGTERM);
         EXPECT_EQ(worker.wait(20s), 0) << worker.log();
     }
@@ -432,6 +436,29 @@ TEST_F(ReadmeProjection, FillsAndIsRemoved) {
 
     folder_.write("projections/revenue.sql", block(0));
     EXPECT_THAT(millrace({"migrate", "up"}), HasSubstr("projection revenue version 1 made"));
+}
+
+TEST_F(ReadmeProjection, BeginsAnewWhenItsPositionIsGone) {
+    folder_.write("projections/revenue.sql", block(0));
+    millrace({"migrate", "up"});
+    {
+        Process worker({.arguments = {"run", "--config", config_}, .environment = {}});
+        run_sql_block(1);
+        ASSERT_TRUE(is_filled()) << worker.log();
+    }
+    installed_.execute("DELETE FROM millrace.positions");
+    Process worker({.arguments = {"run", "--config", config_}, .environment = {}});
+    ASSERT_TRUE(eventually(40s, [&] {
+        return installed_.text("SELECT halted_reason FROM millrace.projections")
+            .starts_with("position_missing");
+    })) << worker.log();
+
+    const Finished anew =
+        run_sql(installed_.database, blocks("When something is wrong", "sql").at(1));
+    ASSERT_EQ(anew.exit_code, 0) << anew.output;
+    EXPECT_EQ(installed_.number("SELECT count(*) FROM read_models.revenue"), 0);
+    millrace({"projection", "resume", "revenue"});
+    EXPECT_TRUE(is_filled()) << worker.log();
 }
 
 }  // namespace
