@@ -123,7 +123,7 @@ void Keeper::take_over(pg::Session& session, const FreePublisher& free, const Uu
 }
 
 // Remembered until it is settled or released: should this session end before, the next one takes
-// the publisher again, which otherwise stays owned by this living process (PROTOCOL 2.1).
+// the publisher again (PROTOCOL 2.1), unless the lease has given it up by then.
 void Keeper::hold(const PublisherState& taken, const pg::Session& session) {
     held_ = taken;
     watch_.set_publisher(taken, session.backend_pid(), session.backend_started());

@@ -46,7 +46,8 @@ class PublisherWatch {
 
     LoopWatch loop;
 
-    // The publisher the thread has taken or, after an error, is about to take again.
+    // The publisher the thread has taken or, after an error, is about to take again. None while it
+    // has no session.
     void set_publisher(const PublisherState& publisher, int64_t pid, int64_t started);
     void clear_publisher();
     struct Held {
@@ -86,7 +87,8 @@ class LeaseLoop {
     bool renew(pg::Session& session, const Uuid& instance);
     void relieve_hung_publishers(pg::Session& session);
     // Gives up publishers that are ours by the database and no thread's of this process: the answer
-    // of their take was lost. A living process's publisher is nobody else's to settle.
+    // of their take was lost, or the thread gets no session. A living process's publisher is nobody
+    // else's to settle.
     void relieve_stray_publishers(pg::Session& session, const Uuid& instance);
 
     LeaseOptions options_;

@@ -33,7 +33,8 @@ class ProducerPair {
     // The first one, out of turn and never replaced: a replacement would fence whoever came after
     // init(). After init() only.
     kafka::Producer& first() { return *producers_[0]; }
-    // Keeps first() alone: each producer has threads and connections of its own.
+    // Keeps first() alone: each producer has threads and connections of its own. No next() until
+    // another init().
     void drop_second() { producers_[1].reset(); }
     // Drops both at once; the reaper destroys them.
     void drop();

@@ -26,8 +26,8 @@ constexpr milliseconds kTakeEvery{100};
 constexpr seconds kTopicGrace{5};
 constexpr milliseconds kAskTopicEvery{200};
 // A claim of so many took long enough to publish that others have come: the next is made without a
-// probe. An empty claim costs a dead version of the publisher's row; if tasks come evenly, one in
-// fifty is empty.
+// probe. An empty claim costs a dead version of the publisher's row; if tasks come at random, one
+// in fifty is empty.
 constexpr size_t kBusyClaim = 4;
 
 }  // namespace
@@ -126,7 +126,8 @@ bool Publisher::try_take(std::stop_token stop) {
             wait != not_before_.end() && Clock::now() < wait->second) {
             continue;
         }
-        const bool is_mine = state_ && state_->number == free.number;
+        const bool is_mine =
+            state_ && state_->number == free.number && state_->epoch == free.epoch;
         const auto taken = publishers_->take(free, *instance, session_->backend_pid(),
                                              session_->backend_started());
         if (!taken) {
@@ -137,11 +138,13 @@ bool Publisher::try_take(std::stop_token stop) {
             if (publishers_->terminate(free.pid, free.started)) {
                 shared_.metrics.backends_terminated.Increment();
             }
-            // Never on to another number: nobody may take ours while this process lives.
+            // Not on to another number: only the lease may give ours up, and it soon does.
             return false;
         }
         MILLRACE_CRASH_POINT("relay.after_take");
         state_ = taken;
+        // Whoever had our old publisher meanwhile meets the task by itself.
+        if (!is_mine) suspect_.reset();
         watch_.set_publisher(*state_, session_->backend_pid(), session_->backend_started());
         shared_.metrics.takeover(is_mine ? "own" : free.had_owner ? "dead_owner" : "free");
         log(LogLevel::kInfo, "relay", "publisher taken",
@@ -216,7 +219,10 @@ void Publisher::hand_over() {
 // --- One transaction ---------------------------------------------------------------------------
 
 size_t Publisher::step() {
-    if (state_->lanes.empty()) return 0;
+    if (state_->lanes.empty()) {
+        show("");
+        return 0;
+    }
     if (!std::exchange(expects_more_, false)) {
         const Probe probe = outbox_->probe(state_->lanes, floor_);
         if (!probe.found) {

@@ -366,7 +366,7 @@ TEST_F(Weather, PublisherWhoseProcessGetsNoSessionIsTakenOver) {
     }));
 }
 
-// What is shown must end with the cause: while it is there, the process is not ready.
+// What is shown must end with the cause: while it is there, /readyz says so.
 TEST_F(Weather, ClaimThatWaitedForALockIsNotShownAsWaitingForEver) {
     kafka::Reaper reaper;
     Metrics metrics;
