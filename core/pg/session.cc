@@ -351,6 +351,8 @@ void Pipeline::note(PGresult* raw) {
 }
 
 Transaction::Transaction(Session& session) : session_(session) {
+    // The rollback of the one before may have been what found the connection broken.
+    if (session.is_broken()) session.throw_broken();
     MILLRACE_CHECK(session.is_idle(), "a transaction begins on an idle session");
     session_.execute("BEGIN ISOLATION LEVEL READ COMMITTED");
 }

@@ -68,6 +68,7 @@ class Session {
 
   private:
     friend class Pipeline;
+    friend class Transaction;
 
     void connect();
     // Waits for the socket; false when the deadline has passed, or `may_wait` says no.

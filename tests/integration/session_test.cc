@@ -136,6 +136,19 @@ TEST_F(SessionTest, TransactionThatIsNotCommittedIsRolledBack) {
     EXPECT_EQ(control_.execute("SELECT count(*) FROM t").integer(0, 0), 0);
 }
 
+TEST_F(SessionTest, TransactionAfterARollbackThatFoundTheServerGoneIsATransientFailure) {
+    const int pid = session_.backend_pid();
+    {
+        Transaction transaction(session_);
+        control_.execute("SELECT pg_terminate_backend($1)", Params().int4(pid));
+    }
+
+    const Failure failure = failure_of([&] { const Transaction next(session_); });
+
+    EXPECT_EQ(failure.kind(), FailureKind::kTransient);
+    EXPECT_EQ(failure.reason(), "pg_connection_lost");
+}
+
 TEST_F(SessionTest, ValuesComeBackAsTheyWereGiven) {
     const Uuid uuid = Uuid::random();
     pg::ArrayBuilder texts(pg::Type::kText);
