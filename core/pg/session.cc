@@ -351,7 +351,7 @@ void Pipeline::note(PGresult* raw) {
 }
 
 Transaction::Transaction(Session& session) : session_(session) {
-    // The rollback of the one before may have been what found the connection broken.
+    // The rollback of the one before may have ended the connection.
     if (session.is_broken()) session.throw_broken();
     MILLRACE_CHECK(session.is_idle(), "a transaction begins on an idle session");
     session_.execute("BEGIN ISOLATION LEVEL READ COMMITTED");
@@ -362,7 +362,9 @@ Transaction::~Transaction() {
     try {
         session_.rollback();
     } catch (const Failure&) {
-        // The connection is broken, so the server rolls back by itself.
+        // Broken, or left in the transaction by a server that refused the ROLLBACK (its time was
+        // up): without a connection the server rolls back by itself, and nobody goes on in it.
+        session_.connection_.reset();
     }
 }
 
