@@ -16,8 +16,7 @@ using std::chrono::seconds;
 
 constexpr milliseconds kRoundEvery{100};
 constexpr seconds kKafkaFresh{2};
-constexpr seconds kSettleLimit{8};
-constexpr seconds kNotAgain{10};
+constexpr seconds kInitLimit{8};  // The other dead publishers wait meanwhile.
 constexpr seconds kLockedLimit{2};
 constexpr seconds kPingEvery{1};
 constexpr seconds kSampleEvery{5};
@@ -88,7 +87,7 @@ void Keeper::take_over(pg::Session& session, const FreePublisher& free, const Uu
     // A producer pair of its own for the dead publisher's ids; it goes when the settle has ended.
     ProducerPair producers(options_.kafka, shared_.installation, shared_.reaper);
     try {
-        producers.init(taken->number, {}, kSettleLimit);
+        producers.init(taken->number, {}, kInitLimit);
         Settler settler(session, shared_.installation, shared_.ledger,
                         ledger_topic_id(producers.raw(), shared_.installation), shared_.metrics);
         settler.settle(*taken, kSettleLimit, [&](Publishers& locked) {
@@ -108,7 +107,7 @@ void Keeper::take_over(pg::Session& session, const FreePublisher& free, const Uu
             publishers.release(*taken);
         }
         let_go();
-        not_before_[free.number] = Clock::now() + kNotAgain;
+        not_before_[free.number] = Clock::now() + kSettleAgainAfter;
         throw;
     }
     let_go();

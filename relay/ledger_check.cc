@@ -1,5 +1,7 @@
 #include "relay/ledger_check.h"
 
+#include "relay/ledger_rules.h"
+
 namespace millrace {
 
 namespace {
@@ -7,15 +9,13 @@ namespace {
 // `before` was read before the ledger and `after` later. A publisher's record is committed before
 // its row, so a healthy one shows before <= q <= after + 1.
 LedgerFinding finding_of(const PublisherReport& before, const PublisherReport& after,
-                         const LedgerRecord* record, const std::string& ledger_topic_id) {
-    const int64_t q = record != nullptr ? record->seq : 0;
-    const bool was_made_again =
-        before.ledger_topic_id && *before.ledger_topic_id != ledger_topic_id && before.seq > 0;
-    if (q < before.seq || (was_made_again && q != before.seq)) return LedgerFinding::kLedgerBehind;
-    if (q > after.seq + 1 || (record != nullptr && record->epoch > after.epoch)) {
-        return LedgerFinding::kDatabaseBehind;
+                         const LedgerRecord* newest, const std::string& ledger_topic_id) {
+    if (is_ledger_behind(newest, before.seq, before.ledger_topic_id, ledger_topic_id)) {
+        return LedgerFinding::kLedgerBehind;
     }
-    return q == after.seq + 1 ? LedgerFinding::kInDoubt : LedgerFinding::kAgrees;
+    if (is_database_behind(newest, after.seq, after.epoch)) return LedgerFinding::kDatabaseBehind;
+    const bool is_ahead = newest != nullptr && newest->seq == after.seq + 1;
+    return is_ahead ? LedgerFinding::kInDoubt : LedgerFinding::kAgrees;
 }
 
 }  // namespace

@@ -31,7 +31,8 @@ struct LedgerComparison {
 
     // Publishers that never published and that nobody runs say nothing.
     bool is_used() const {
-        return publisher.seq > 0 || ledger_seq || unread || publisher.owner.has_value();
+        return publisher.seq > 0 || ledger_seq || unread || publisher.owner.has_value() ||
+               is_contradiction(finding);
     }
 };
 

@@ -1,5 +1,7 @@
 #include "relay/operator.h"
 
+#include "relay/publishers.h"
+
 namespace millrace {
 
 namespace {
@@ -49,8 +51,6 @@ constexpr std::string_view kUnpause =
     "UPDATE millrace.relay_lanes SET paused = false WHERE lane = $1 AND paused";
 constexpr std::string_view kResume =
     "UPDATE millrace.relay_lanes SET halted = NULL WHERE lane = $1 AND halted IS NOT NULL";
-constexpr std::string_view kBumpVersion =
-    "UPDATE millrace.relay_publishers SET version = version + 1 WHERE number = $1";
 constexpr std::string_view kRecordAct =
     "INSERT INTO millrace.operator_acts (verb, object, reason) VALUES ($1, $2, nullif($3, ''))";
 
@@ -117,8 +117,7 @@ bool Operator::change_lane(LaneVerb verb, int16_t lane, const std::string& reaso
     const pg::Result owner = session_.execute(kLockLane, pg::Params().int2(lane));
     if (session_.execute(sql_of(verb), pg::Params().int2(lane)).affected_count() == 0) return false;
     if (!owner.is_null(0, 0)) {
-        session_.execute(kBumpVersion,
-                         pg::Params().int2(static_cast<int16_t>(owner.integer(0, 0))));
+        Publishers(session_).bump_version(static_cast<int16_t>(owner.integer(0, 0)));
     }
     record_act(name_of(verb), "lane " + std::to_string(lane), reason);
     transaction.commit();

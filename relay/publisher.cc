@@ -21,7 +21,6 @@ constexpr milliseconds kBalanceEvery{100};
 constexpr seconds kSweepEvery{10};
 constexpr milliseconds kSweepLimit{50};  // Nothing is published meanwhile.
 constexpr seconds kInitLimit{15};
-constexpr seconds kSettleLimit{8};  // Below idle_in_transaction_session_timeout (PROTOCOL 4.2).
 constexpr milliseconds kTakeEvery{100};
 constexpr seconds kTopicGrace{5};
 constexpr milliseconds kAskTopicEvery{200};

@@ -5,17 +5,9 @@
 #include "core/log.h"
 #include "core/stop.h"
 #include "relay/publisher.h"
+#include "relay/settler.h"
 
 namespace millrace {
-
-namespace {
-
-using std::chrono::seconds;
-
-// A publisher whose record could not be read is left to others for so long.
-constexpr seconds kNotAgain{10};
-
-}  // namespace
 
 void Publisher::recover(const Failure& failure, std::stop_token stop) {
     shared_.metrics.failure(failure.reason());
@@ -65,7 +57,8 @@ void Publisher::recover(const Failure& failure, std::stop_token stop) {
         case FailureKind::kUnknown: break;
     }
     drop_everything();
-    wait_for(stop, failure.kind() == FailureKind::kHalt ? seconds(1) : backoff_.next());
+    const bool is_halted = failure.kind() == FailureKind::kHalt;
+    wait_for(stop, is_halted ? std::chrono::seconds(1) : backoff_.next());
 }
 
 // A refused batch of one task names the culprit; a larger one is cut in half until it does.
@@ -91,7 +84,7 @@ void Publisher::leave_unread(const std::string& reason) {
     try {
         session_->rollback();
         publishers_->leave_unread(*state_, reason, *instance);
-        not_before_[state_->number] = Clock::now() + kNotAgain;
+        not_before_[state_->number] = Clock::now() + kSettleAgainAfter;
         state_.reset();
         watch_.clear_publisher();
     } catch (const Failure& again) {

@@ -3,6 +3,7 @@
 #include "core/crash_point.h"
 #include "core/log.h"
 #include "relay/counters.h"
+#include "relay/ledger_rules.h"
 
 namespace millrace {
 
@@ -10,9 +11,10 @@ namespace {
 
 constexpr std::chrono::seconds kOthersLimit{5};
 
-std::string contradiction(int16_t publisher, int64_t ledger, int64_t database) {
+std::string contradiction(int16_t publisher, const LedgerRecord* newest, int64_t database) {
     return "publisher " + std::to_string(publisher) + ": the ledger's newest seq is " +
-           std::to_string(ledger) + ", the database's is " + std::to_string(database) +
+           std::to_string(newest != nullptr ? newest->seq : 0) + ", the database's is " +
+           std::to_string(database) +
            "; see 'millrace ledger status', then 'millrace ledger resume'";
 }
 
@@ -36,7 +38,8 @@ void Settler::settle(PublisherState& publisher, std::chrono::milliseconds limit,
                                          " is halted: " + *row.halted);
     }
     try {
-        compare(publisher, row, ledger_.newest(publisher.number, limit));
+        const std::optional<LedgerRecord> newest = ledger_.newest(publisher.number, limit);
+        compare(publisher, row, newest ? &*newest : nullptr);
         look_at_others(publisher);
     } catch (const Failure& failure) {
         if (failure.reason() != "prefix_taken") throw;
@@ -57,32 +60,26 @@ void Settler::settle(PublisherState& publisher, std::chrono::milliseconds limit,
 }
 
 void Settler::compare(const PublisherState& publisher, LockedPublisher& row,
-                      const std::optional<LedgerRecord>& newest) {
-    const int64_t s = row.seq;
-    const int64_t q = newest ? newest->seq : 0;
-    // In a ledger that was made again only a record of this very seq, as `ledger resume` writes it,
-    // says that nothing is in doubt: with s = 0 the record of the first transaction may have gone.
-    const auto is_behind = [this, q, is_empty = !newest](int64_t seq, const auto& topic_id) {
-        if (q < seq) return true;
-        return topic_id && *topic_id != ledger_topic_id_ && (is_empty || q != seq);
-    };
-    if (is_behind(s, row.ledger_topic_id)) {
-        halt_everything(publisher, "ledger_behind_database", contradiction(publisher.number, q, s),
-                        publisher.number, [is_behind](const PublisherSeq& row_now) {
-                            return is_behind(row_now.seq, row_now.ledger_topic_id);
+                      const LedgerRecord* newest) {
+    if (is_ledger_behind(newest, row.seq, row.ledger_topic_id, ledger_topic_id_)) {
+        halt_everything(publisher, "ledger_behind_database",
+                        contradiction(publisher.number, newest, row.seq), publisher.number,
+                        [&](const PublisherSeq& now) {
+                            return is_ledger_behind(newest, now.seq, now.ledger_topic_id,
+                                                    ledger_topic_id_);
                         });
     }
-    if (q > s + 1 || (newest && newest->epoch > publisher.epoch)) {
-        const int64_t record_epoch = newest->epoch;
-        halt_everything(publisher, "database_behind_ledger", contradiction(publisher.number, q, s),
-                        publisher.number, [q, record_epoch](const PublisherSeq& row_now) {
-                            return q > row_now.seq + 1 || record_epoch > row_now.epoch;
+    if (is_database_behind(newest, row.seq, publisher.epoch)) {
+        halt_everything(publisher, "database_behind_ledger",
+                        contradiction(publisher.number, newest, row.seq), publisher.number,
+                        [&](const PublisherSeq& now) {
+                            return is_database_behind(newest, now.seq, now.epoch);
                         });
     }
-    if (!newest) return;
-    if (q > s) {
+    if (newest == nullptr) return;
+    if (newest->seq > row.seq) {
         redo(*newest, row.generation);
-        row.seq = q;
+        row.seq = newest->seq;
     } else {
         Counters::restore(session_, publisher.number, row.generation, newest->counters);
     }
@@ -116,21 +113,19 @@ void Settler::look_at_others(const PublisherState& publisher) {
     for (const PublisherSeq& row : publishers_.read_all()) {
         const auto found = others.newest.find(row.number);
         if (found == others.newest.end()) continue;
-        const LedgerRecord& record = found->second;
-        const int64_t q = record.seq;
-        const int64_t epoch = record.epoch;
-        if (q > row.seq + 1 || epoch > row.epoch) {
+        const LedgerRecord* newest = &found->second;
+        if (is_database_behind(newest, row.seq, row.epoch)) {
             halt_everything(publisher, "database_behind_ledger",
-                            contradiction(row.number, q, row.seq), row.number,
-                            [q, epoch](const PublisherSeq& row_now) {
-                                return q > row_now.seq + 1 || epoch > row_now.epoch;
+                            contradiction(row.number, newest, row.seq), row.number,
+                            [&](const PublisherSeq& now) {
+                                return is_database_behind(newest, now.seq, now.epoch);
                             });
         }
-        if (q != row.seq + 1) continue;
+        if (newest->seq != row.seq + 1) continue;
         // Locked means in flight, and its rows are locked too.
         const std::optional<LockedPublisher> locked = publishers_.lock_other(row.number);
-        if (!locked || locked->seq + 1 != q) continue;
-        redo(record, locked->generation);
+        if (!locked || locked->seq + 1 != newest->seq) continue;
+        redo(*newest, locked->generation);
         publishers_.bump_version(row.number);
     }
 }

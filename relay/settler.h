@@ -13,6 +13,11 @@
 
 namespace millrace {
 
+// How long a settle may take: below idle_in_transaction_session_timeout (PROTOCOL 4.2).
+inline constexpr std::chrono::seconds kSettleLimit{8};
+// A publisher that could not be settled is left alone for so long by who tried.
+inline constexpr std::chrono::seconds kSettleAgainAfter{10};
+
 // Finds out, and puts right, what a publisher's last transaction did (PROTOCOL 4.2 to 4.4). The
 // predecessor is fenced in PostgreSQL by the take and in Kafka by init_transactions before `settle`
 // is called; the ledger then decides. Not thread-safe: one per session.
@@ -31,8 +36,9 @@ class Settler {
                 const std::function<void(Publishers&)>& finish);
 
   private:
+    // `newest` is null if the publisher's partition has no record.
     void compare(const PublisherState& publisher, LockedPublisher& row,
-                 const std::optional<LedgerRecord>& newest);
+                 const LedgerRecord* newest);
     void redo(const LedgerRecord& record, int32_t generation);
     void look_at_others(const PublisherState& publisher);
     // Halts every publisher, unless the finding no longer holds under all rows' locks, and throws.

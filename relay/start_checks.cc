@@ -47,10 +47,10 @@ constexpr std::string_view kRights = R"(
 constexpr std::string_view kSignals = R"(
     SELECT string_agg(DISTINCT r.rolname, ', ')
     FROM millrace.relay_members m
+    JOIN millrace.live_members alive ON alive.instance = m.instance
     JOIN pg_stat_activity a ON a.pid = m.pid
     JOIN pg_roles r ON r.oid = a.usesysid
-    WHERE m.lease_until >= clock_timestamp()
-      AND NOT pg_has_role(current_user, r.oid, 'USAGE')
+    WHERE NOT pg_has_role(current_user, r.oid, 'USAGE')
       AND (r.rolsuper OR NOT pg_has_role(current_user, 'pg_signal_backend', 'USAGE')))";
 
 constexpr std::string_view kSameSession = R"(
