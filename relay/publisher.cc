@@ -435,7 +435,12 @@ void Publisher::balance() {
     });
     state_->lanes.insert(state_->lanes.end(), gained.begin(), gained.end());
     std::sort(state_->lanes.begin(), state_->lanes.end());
-    if (!gained.empty()) floor_.clear();
+    if (!gained.empty()) {
+        floor_.clear();
+        // Perhaps resumed by somebody who has just made the topic: it gets its seconds again.
+        missing_.reset();
+        missing_since_.clear();
+    }
     shared_.metrics.lanes_moved.Increment(
         static_cast<double>(wanted.to_give.size() + gained.size()));
     log(LogLevel::kInfo, "relay", "lanes moved",

@@ -147,6 +147,24 @@ TEST_F(Weather, MissingTopicThatWasMadeGetsItsTasksInOrder) {
     EXPECT_TRUE(verdict.is_clean()) << verdict.text();
 }
 
+// PROTOCOL 5.1: a lane that is resumed gets its seconds anew, for who made the topic may have told
+// one broker only.
+TEST_F(Weather, MissingTopicOfAResumedLaneIsWaitedForAgain) {
+    const std::string missing = fresh_name("missing");
+    add(missing, "stuck", 1);
+    const int16_t lane = lane_of("stuck");
+    RunningRelay relay(installed_);
+    ASSERT_TRUE(eventually(30s, [&] { return !halted(lane).empty(); }));
+
+    resume(lane);
+    std::this_thread::sleep_for(2s);
+    EXPECT_EQ(halted(lane), "");
+    create_topic(missing, 4);
+
+    EXPECT_TRUE(eventually(30s, [&] { return everything_is_published(); }));
+    EXPECT_EQ(halted(lane), "");
+}
+
 // PROTOCOL 5.1: declared only after its transaction has been settled, and only the culprit's lane.
 TEST_F(Weather, TooLargeTaskHaltsItsLaneAloneAndGoesOnceTheLimitIsRaised) {
     const std::string small = fresh_name("small");
