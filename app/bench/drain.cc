@@ -49,11 +49,11 @@ DrainResult measure_drain(const BenchGround& ground, int64_t task_count,
     return result;
 }
 
-DrainResult watch_drain(const Chain& chain, int64_t task_count,
+DrainResult watch_drain(const Measurement& measurement, int64_t task_count,
                         const std::function<bool()>& is_outbox_empty) {
-    MeasuredWorker& worker = chain.worker;
-    Workspace& workspace = chain.workspace;
-    const Cpu before = chain.cpu.before_start_of(worker);
+    MeasuredWorker& worker = measurement.worker;
+    Workspace& workspace = measurement.workspace;
+    const Cpu before = measurement.cpu.before_start_of(worker);
     LogEnd end(workspace.kafka_options(), workspace.topic(), workspace.partition_count(),
                workspace.reaper());
     Progressing draining("drain of " + with_commas(task_count) + " tasks");
@@ -67,10 +67,10 @@ DrainResult watch_drain(const Chain& chain, int64_t task_count,
                is_outbox_empty();
     };
     while (!is_over()) {
-        chain.ground.pause(kLookEvery);
+        measurement.ground.pause(kLookEvery);
         worker.check();
         if (published.note(end.sum())) {
-            result.cpu = chain.cpu.now(worker) - before;
+            result.cpu = measurement.cpu.now(worker) - before;
             result.resident_mebibytes = worker.resident();
         }
         draining.show(with_commas(published.count()));

@@ -25,7 +25,7 @@ DrainResult measure_drain(const BenchGround& ground, int64_t task_count,
 // The part that every relay shares: its process was just started over `task_count` tasks. Returns
 // once the log's end stands still and `is_outbox_empty` holds. Throws kFatal `bench_unsound` if the
 // end does not move for a minute, or moved once only: then there is no time to measure.
-DrainResult watch_drain(const Chain& chain, int64_t task_count,
+DrainResult watch_drain(const Measurement& measurement, int64_t task_count,
                         const std::function<bool()>& is_outbox_empty);
 // Throws kFatal `bench_unsound` unless the topic holds each of the tasks once.
 void check_topic(const BenchGround& ground, Workspace& workspace, int64_t task_count);

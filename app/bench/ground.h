@@ -68,7 +68,7 @@ class CpuWatch {
 
 // What one measurement runs on: the servers, an installation of its own, and the process that is
 // measured.
-struct Chain {
+struct Measurement {
     const BenchGround& ground;
     Workspace& workspace;
     MeasuredWorker& worker;

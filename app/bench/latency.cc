@@ -123,50 +123,52 @@ struct Goal {
 };
 
 template <typename Look>
-void await_all(const Chain& chain, const Sightings& sightings, const Goal& goal, Look look) {
+void await_all(const Measurement& measurement, const Sightings& sightings, const Goal& goal,
+               Look look) {
     Progressing progress(goal.name);
     const auto seen = [&] {
         return with_commas(sightings.count()) + " of " + with_commas(goal.count) + " tasks";
     };
     CountWatch noted(kPatience, [&seen] { return "only " + seen() + " were seen"; });
     while (sightings.count() < goal.count) {
-        chain.ground.check_stop();
-        chain.worker.check();
+        measurement.ground.check_stop();
+        measurement.worker.check();
         look();
         noted.note(sightings.noted_count());
         progress.show(seen() + " seen");
     }
 }
 
-// Warm-up and measurement over a chain that runs; `look` is called while waiting, with the writers
+// Warm-up and measurement of what runs; `look` is called while waiting, with the writers
 // of the moment.
 template <typename Look>
-LatencyResult run_writers(const Chain& chain, const OpenLoop& loop, Look look) {
+LatencyResult run_writers(const Measurement& measurement, const OpenLoop& loop, Look look) {
     const Numbers& numbers = loop.numbers;
     TaskWriters::Options warm = loop.writers;
     warm.first_number = numbers.first;
     warm.duration = kWarmUp;
     {
         TaskWriters writers(warm);
-        await_all(chain, loop.sightings,
+        await_all(measurement, loop.sightings,
                   {.name = "warm-up", .count = numbers.measured - numbers.first},
                   [&] { look(writers); });
         writers.join();
     }
     TaskWriters::Options measured = loop.writers;
     measured.first_number = numbers.measured;
-    const Cpu before = chain.cpu.now(chain.worker);
-    const double transactions = chain.worker.transaction_count();
+    const Cpu before = measurement.cpu.now(measurement.worker);
+    const double transactions = measurement.worker.transaction_count();
     TaskWriters writers(measured);
-    await_all(chain, loop.sightings, {.name = "open loop", .count = numbers.end - numbers.first},
+    await_all(measurement, loop.sightings,
+              {.name = "open loop", .count = numbers.end - numbers.first},
               [&] { look(writers); });
     writers.join();
-    const Cpu after = chain.cpu.now(chain.worker);
+    const Cpu after = measurement.cpu.now(measurement.worker);
     LatencyResult result = result_of(writers, loop.sightings, numbers);
     result.cpu = after - before;
-    result.resident_mebibytes = chain.worker.resident();
+    result.resident_mebibytes = measurement.worker.resident();
     result.transactions_per_second =
-        (chain.worker.transaction_count() - transactions) / result.seconds;
+        (measurement.worker.transaction_count() - transactions) / result.seconds;
     return result;
 }
 

@@ -45,16 +45,17 @@ struct Holding {
     std::set<int64_t> holders;
 };
 
-// Each share, as whom it is held, and the port of the session that holds it.
+// Each share, as whom it is held, and the port of the session that holds it, which is
+// null if there is none any more.
 constexpr std::string_view kLanes = R"(
-    SELECT l.lane::integer, l.publisher::integer, coalesce(a.client_port, -2)
+    SELECT l.lane::integer, l.publisher::integer, a.client_port
     FROM millrace.relay_lanes l
     JOIN millrace.relay_publishers p ON p.number = l.publisher
     LEFT JOIN pg_stat_activity a ON a.pid = p.pid
     ORDER BY l.lane)";
 
 constexpr std::string_view kPartitions = R"(
-    SELECT s.partition, s.owner_pid, coalesce(a.client_port, -2)
+    SELECT s.partition, s.owner_pid, a.client_port
     FROM millrace.positions s LEFT JOIN pg_stat_activity a ON a.pid = s.owner_pid
     ORDER BY s.partition)";
 
@@ -122,6 +123,7 @@ class Pair {
         std::array<Holding, 2> all;
         const pg::Result rows = session_.execute(look_);
         for (int row = 0; row < rows.row_count(); ++row) {
+            if (rows.is_null(row, 2)) continue;
             for (size_t i = 0; i < all.size(); ++i) {
                 if (!ports[i].contains(static_cast<int>(rows.integer(row, 2)))) continue;
                 all[i].shares.insert(static_cast<int>(rows.integer(row, 0)));
