@@ -136,7 +136,7 @@ void Assignment::session_lost() {
 void Assignment::applied(OwnedPartition& partition, const Batch& batch) {
     partition.drop_front(batch.record_count);
     partition.position.next_offset = batch.move.to;
-    if (batch.move.leader_epoch) partition.position.leader_epoch = batch.move.leader_epoch;
+    partition.position.leader_epoch = batch.move.leader_epoch;
     partition.retake_wait = milliseconds(0);
     partition.note_success(options_.batch);
     if (!partition.has_batches(options_.batch, 1)) consumer_.resume(partition.where);
@@ -266,6 +266,7 @@ void Assignment::note(Fetched fetched) {
             // A follower that has just become leader may lag.
             partition->take_at = Clock::now() + kLookAgainAfter;
             ++partition->refused_count;
+            if (fetched.is_truncated) partition->truncation = fetched.detail;
             return;
         case Fetched::Kind::kRecord: note_record(*partition, std::move(fetched)); return;
     }

@@ -67,7 +67,8 @@ Batch BatchCollector::collect(OwnedPartition& partition, const BatchLimits& limi
         ++batch.record_count;
         batch.move.to = message->offset + 1;
         const int32_t leader_epoch = rd_kafka_message_leader_epoch(message.get());
-        if (leader_epoch >= 0) batch.move.leader_epoch = leader_epoch;
+        batch.move.leader_epoch =
+            leader_epoch >= 0 ? std::optional<int32_t>(leader_epoch) : std::nullopt;
     }
     batch.event_count = handler_.event_count();
     return batch;

@@ -1,6 +1,7 @@
 #include "consumers/group_consumer.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "core/log.h"
 
@@ -18,6 +19,15 @@ using kafka::Queue;
 constexpr std::chrono::seconds kTroubleLasts{10};
 // To end the client once the group knows, and to answer what the group asks until then.
 constexpr std::chrono::seconds kCloseLimit{1};
+// For a stretch to begin, once the one before has ended.
+constexpr std::chrono::milliseconds kSeekLimit{1000};
+constexpr std::chrono::milliseconds kSeekAgainAfter{2};
+
+// With auto.offset.reset=error librdkafka tells of every refusal by one code; which one it was
+// stands in the text, in the words of its own code.
+bool is_truncation(const std::string& detail) {
+    return detail.find(rd_kafka_err2str(RD_KAFKA_RESP_ERR__LOG_TRUNCATION)) != std::string::npos;
+}
 
 Partitions make_list(int size) {
     return Partitions(rd_kafka_topic_partition_list_new(size));
@@ -107,6 +117,7 @@ Fetched GroupConsumer::judge(Message polled) {
         case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
             fetched.kind = Fetched::Kind::kRefused;
             fetched.detail = rd_kafka_message_errstr(&message);
+            fetched.is_truncated = is_truncation(fetched.detail);
             break;
         case RD_KAFKA_RESP_ERR__FATAL:
             throw transient("kafka_client_failed", rd_kafka_message_errstr(&message));
@@ -139,7 +150,29 @@ uint64_t GroupConsumer::fetch_from(const TopicPartition& where, int64_t offset,
         rd_kafka_topic_partition_set_leader_epoch(&list->elems[0], *leader_epoch);
     }
     throw_if(rd_kafka_incremental_assign(client_.get(), list.get()), "assign " + where.text());
-    return state_->fetching[where] = ++generation_count_;
+    state_->fetching[where] = ++generation_count_;
+    if (leader_epoch) validate(list.get(), where);
+    return generation_count_;
+}
+
+// librdkafka does not look at the epoch of an assignment. That of a seek it does: it asks the
+// leader where the epoch ended (KIP-320) before it fetches.
+void GroupConsumer::validate(rd_kafka_topic_partition_list_t* list, const TopicPartition& where) {
+    const auto deadline = Clock::now() + kSeekLimit;
+    for (;;) {
+        const Error error(rd_kafka_seek_partitions(
+            client_.get(), list, static_cast<int>(kSeekLimit.count())));
+        const rd_kafka_resp_err_t code =
+            error ? rd_kafka_error_code(error.get()) : list->elems[0].err;
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR) return;
+        // The stretch before has not ended yet, so this one has not begun.
+        const bool is_early = code == RD_KAFKA_RESP_ERR__STATE ||
+                              code == RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS;
+        if (!is_early || Clock::now() >= deadline) {
+            throw kafka::failure_of(code, "seek " + where.text());
+        }
+        std::this_thread::sleep_for(kSeekAgainAfter);
+    }
 }
 
 void GroupConsumer::stop_fetching(const TopicPartition& where) {

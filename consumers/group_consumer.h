@@ -44,7 +44,8 @@ struct Fetched {
     uint64_t generation = 0;
     kafka::Message message;  // Of kRecord.
     int64_t offset = 0;
-    std::string detail;  // Of kRefused.
+    std::string detail;         // Of kRefused.
+    bool is_truncated = false;  // Of kRefused: the log was cut below what had been read.
 };
 
 // One member of a consumer group. Which partitions it has is the group's decision; where each is
@@ -63,7 +64,9 @@ class GroupConsumer {
 
     // Begins to read a partition of ours, from `offset`; ends an earlier stretch, whose records
     // have left librdkafka's queue before the new one begins. Returns the new stretch's generation;
-    // 0 if the group took the partition away meanwhile.
+    // 0 if the group took the partition away meanwhile. `leader_epoch` is that of the record before
+    // `offset`: if the log does not hold it any more, the stretch begins with kRefused. Blocks a
+    // second at most, throws kTransient.
     uint64_t fetch_from(const TopicPartition& where, int64_t offset,
                         std::optional<int32_t> leader_epoch);
     void stop_fetching(const TopicPartition& where);
@@ -104,6 +107,7 @@ class GroupConsumer {
     static void on_error(rd_kafka_t* client, int code, const char* reason, void* opaque) noexcept;
     static kafka::Client make(const GroupOptions& options, const std::shared_ptr<State>& state,
                               kafka::Reaper& reaper);
+    void validate(rd_kafka_topic_partition_list_t* list, const TopicPartition& where);
     bool is_member() const;
     Fetched next(std::chrono::milliseconds limit);
     Fetched judge(kafka::Message message);

@@ -15,6 +15,7 @@ namespace millrace {
 namespace {
 
 constexpr int kRequestMilliseconds = 10000;
+constexpr std::chrono::seconds kEpochLimit{1};
 
 }  // namespace
 
@@ -65,6 +66,19 @@ int64_t LogFacts::offset_at(const TopicPartition& where, std::chrono::millisecon
     // The log's end is an answer, that there was none is not.
     if (entry->offset == RD_KAFKA_OFFSET_END) return range(where).end;
     throw transient("kafka_unreachable", "offset by time of " + where.text() + ": no answer");
+}
+
+std::optional<int32_t> LogFacts::leader_epoch_at(const TopicPartition& where,
+                                                 int64_t offset) const {
+    try {
+        const kafka::LogEnd end =
+            kafka::Admin(client_, kEpochLimit).last_stable_end(where.topic, where.partition);
+        return end.offset >= offset ? end.leader_epoch : std::nullopt;
+    } catch (const Failure& failure) {
+        log(LogLevel::kDebug, "consumers", "leader epoch not told",
+            {{"partition", where.text()}, {"why", failure.what()}});
+        return std::nullopt;
+    }
 }
 
 int64_t LogFacts::resolve(const TopicPartition& where, const StartAt& start) const {

@@ -30,7 +30,7 @@ struct LogTopic {
 };
 
 // Questions to the brokers about the logs that are read, over any consumer of ours. Each blocks at
-// most 10 s and throws kTransient when no broker answers.
+// most 11 s and throws kTransient when no broker answers.
 class LogFacts {
   public:
     explicit LogFacts(rd_kafka_t* client) : client_(client) {}
@@ -43,6 +43,8 @@ class LogFacts {
     LogRange range(const TopicPartition& where) const;
     // The first record at or after the time; the log's end if there is none.
     int64_t offset_at(const TopicPartition& where, std::chrono::milliseconds time) const;
+    // A leader whose committed log reaches the offset; none if it can't be told now. Blocks 2 s.
+    std::optional<int32_t> leader_epoch_at(const TopicPartition& where, int64_t offset) const;
     int64_t resolve(const TopicPartition& where, const StartAt& start) const;
 
   private:

@@ -34,6 +34,7 @@ struct OwnedPartition {
     std::chrono::milliseconds retake_wait{0};  // Doubles each time another owner takes it from us.
     int beyond_end_count = 0;                  // Looks in a row that found the position so.
     int refused_count = 0;                     // Refusals in a row, nothing read between.
+    std::string truncation;                    // The broker's words, if the log was cut below us.
 
     Position position;
     uint64_t generation = 0;
@@ -50,7 +51,7 @@ struct OwnedPartition {
     // off and the others' turn has come.
     size_t event_count_cap = 0;  // 0: none. Halved by trouble, doubled by success.
     std::map<FailureClass, int> refusal_counts;
-    int lost_count = 0;  // Sends whose connection was lost before the answer.
+    int lost_send_count = 0;  // Sends whose connection was lost before the answer.
 
     // Of its next batch.
     size_t event_count_max(const BatchLimits& limits) const {
@@ -60,12 +61,12 @@ struct OwnedPartition {
     void note_success(const BatchLimits& limits) {
         event_count_cap = event_count_cap * 2 >= limits.event_count ? 0 : event_count_cap * 2;
         refusal_counts.clear();
-        lost_count = 0;
+        lost_send_count = 0;
     }
     void note_trouble(size_t cap) {
         event_count_cap = std::max<size_t>(1, cap);
         refusal_counts.clear();
-        lost_count = 0;
+        lost_send_count = 0;
     }
 
     bool is_at_end() const { return records.empty() && end_offset >= 0; }

@@ -116,6 +116,9 @@ bool PositionTaker::check_range(OwnedPartition& partition) const {
         throw halt("position_out_of_range", detail);
     }
     partition.beyond_end_count = 0;
+    // Asked again after a resume: what was read may be begun anew by then.
+    const std::string truncation = std::exchange(partition.truncation, {});
+    if (!truncation.empty()) throw halt("log_truncated", detail + "; " + truncation);
     if (partition.refused_count >= kRefusedCountMax) {
         throw halt("log_truncated", detail + ", and the broker refuses it");
     }

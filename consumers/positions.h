@@ -21,7 +21,8 @@ struct ProjectionName {
 struct Position {
     int64_t next_offset = 0;
     int64_t epoch = 0;
-    std::optional<int32_t> leader_epoch;   // Of the last record that was applied.
+    // A leader whose log reached `next_offset`: that of the record before it.
+    std::optional<int32_t> leader_epoch;
     std::optional<Uuid> topic_id;
 };
 

@@ -72,7 +72,7 @@ void ProjectionWorker::take_next_step(OwnedPartition& partition, NextStep next,
         case NextStep::kReconnect:
             shared_.metrics.retry(sqlstate_label(sqlstate));
             if (failure_class == FailureClass::kConnection) {
-                lost(partition, transient("pg_connection_lost", refusal.text()));
+                recover_lost_send(partition, transient("pg_connection_lost", refusal.text()));
                 return;
             }
             drop_session();
@@ -101,9 +101,9 @@ void ProjectionWorker::take_next_step(OwnedPartition& partition, NextStep next,
 // Nobody can tell, so it is tried smaller after a while, and one event for ever, the other
 // partitions' turn meanwhile: an outage is never a record's fault. What it shows is for a human to
 // judge.
-void ProjectionWorker::lost(OwnedPartition& partition, const Failure& failure) {
+void ProjectionWorker::recover_lost_send(OwnedPartition& partition, const Failure& failure) {
     shared_.metrics.sends_lost.Increment();
-    const int count = ++partition.lost_count;
+    const int count = ++partition.lost_send_count;
     const bool is_suspect = count >= options_.retry_count && batch_->event_count <= 1;
     const std::string why =
         failure.what() + (": " + batch_->text()) + " was sent " + std::to_string(count) +

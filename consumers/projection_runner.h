@@ -30,7 +30,7 @@ class ProjectionRunner {
                      std::function<void(const Failure&)> on_fatal);
 
     // Starts the threads; returns when stop was requested and all have left the group: 5 s for a
-    // call to PostgreSQL, or 10 s for one to a silent broker, and the session time-out plus 2 s,
+    // call to PostgreSQL, or 11 s for one to a silent broker, and the session time-out plus 2 s,
     // 10 s at most, that leaving may take.
     void run(std::stop_token stop);
     // From any thread.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "consumers/log_facts.h"
 #include "core/log.h"
 #include "core/stop.h"
 
@@ -104,6 +105,8 @@ void ProjectionWorker::apply_next() {
         } else if (const OwnedPartition* quiet = assignment_->next_to_catch_up()) {
             handler_->clear();
             batch_ = collector_.catch_up(*quiet);
+            batch_->move.leader_epoch =
+                LogFacts(consumer_->raw()).leader_epoch_at(quiet->where, quiet->end_offset);
         } else {
             return;
         }
@@ -117,7 +120,7 @@ void ProjectionWorker::apply_next() {
         applied(*partition);
         return;
     }
-    if (partition->lost_count >= options_.retry_count && batch_->event_count > 1) {
+    if (partition->lost_send_count >= options_.retry_count && batch_->event_count > 1) {
         shrink(*partition);
         return;
     }
@@ -125,17 +128,20 @@ void ProjectionWorker::apply_next() {
     const auto begin = Clock::now();
     batch_->move.epoch = partition->position.epoch;
     batch_->is_in_doubt = true;
+    std::optional<Refusal> refusal;
     try {
-        if (const auto refusal = send(*session_, *positions_, *handler_, *batch_)) {
-            refused(*partition, *refusal);
-            return;
-        }
+        refusal = send(*session_, *positions_, *handler_, *batch_);
     } catch (const Failure& failure) {
         if (failure.kind() != FailureKind::kTransient && failure.kind() != FailureKind::kUnknown) {
             throw;
         }
         shared_.metrics.failure(failure.reason());
-        lost(*partition, failure);
+        recover_lost_send(*partition, failure);
+        return;
+    }
+    // Outside of the block above: what fails here, the position's next look say, lost no send.
+    if (refusal) {
+        refused(*partition, *refusal);
         return;
     }
     note_duration(*batch_, Clock::now() - begin);

@@ -29,7 +29,7 @@ constexpr std::string_view kLostSend = "lost_send";
 // whatever happens to it, the position in PostgreSQL decides what is done (PROTOCOL 7). It never
 // waits but in its poll, so that the group is served meanwhile; what failed is tried again when its
 // time has come. A call that waits for PostgreSQL ends with the session's call_timeout, or 5 s
-// after a stop was requested; one that waits for a broker, after 10 s.
+// after a stop was requested; one that waits for a broker, after 11 s.
 class ProjectionWorker {
   public:
     ProjectionWorker(const ProjectionOptions& options, const ProjectionShared& shared,
@@ -56,7 +56,7 @@ class ProjectionWorker {
     void applied(OwnedPartition& partition);
     void refused(OwnedPartition& partition, const Refusal& refusal);
     void take_next_step(OwnedPartition& partition, NextStep next, const Refusal& refusal);
-    void lost(OwnedPartition& partition, const Failure& failure);
+    void recover_lost_send(OwnedPartition& partition, const Failure& failure);
     // The others' turn meanwhile; without `wait` a little longer each time.
     void put_off(OwnedPartition& partition, const std::string& why,
                  std::optional<std::chrono::milliseconds> wait);

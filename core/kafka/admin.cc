@@ -1,5 +1,6 @@
 #include "core/kafka/admin.h"
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -38,6 +39,12 @@ Event wait_answer(rd_kafka_queue_t* queue, int limit, const std::string& what) {
     return event;
 }
 
+std::map<int32_t, int64_t> offsets_of(const std::map<int32_t, LogEnd>& ends) {
+    std::map<int32_t, int64_t> offsets;
+    for (const auto& [partition, end] : ends) offsets[partition] = end.offset;
+    return offsets;
+}
+
 }  // namespace
 
 int32_t partition_of(std::string_view key, int32_t partition_count) {
@@ -54,23 +61,27 @@ std::string Admin::cluster_id() {
     return text;
 }
 
-void Admin::require_answer(const std::string& what) const {
+int Admin::require_answer(const std::string& what) const {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(limit_);
     const Topic any(rd_kafka_topic_new(client_, kAnyTopic, nullptr));
     const rd_kafka_metadata_t* raw = nullptr;
     const rd_kafka_resp_err_t code =
         rd_kafka_metadata(client_, /*all_topics=*/0, any.get(), &raw, limit_);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(code, what);
     const Metadata metadata(raw);
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(
+        end - std::chrono::steady_clock::now());
+    return std::max(1, static_cast<int>(left.count()));
 }
 
 std::optional<TopicFacts> Admin::topic_facts(const std::string& topic) {
-    require_answer("describe topic " + topic);
+    const int left = require_answer("describe topic " + topic);
     const Queue queue(rd_kafka_queue_new(client_));
-    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, limit_);
+    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, left);
     std::array<const char*, 1> names{topic.c_str()};
     const Topics topics(rd_kafka_TopicCollection_of_topic_names(names.data(), names.size()));
     rd_kafka_DescribeTopics(client_, topics.get(), options.get(), queue.get());
-    const Event event = wait_answer(queue.get(), limit_, "describe topic " + topic);
+    const Event event = wait_answer(queue.get(), left, "describe topic " + topic);
 
     size_t count = 0;
     const rd_kafka_TopicDescription_t** found = rd_kafka_DescribeTopics_result_topics(
@@ -114,15 +125,15 @@ std::optional<int32_t> Admin::partition_count(const std::string& topic) {
 }
 
 std::map<std::string, std::string> Admin::topic_config(const std::string& topic) {
-    require_answer("configuration of " + topic);
+    const int left = require_answer("configuration of " + topic);
     const Queue queue(rd_kafka_queue_new(client_));
-    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, limit_);
+    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, left);
     const ConfigResource resource(
         rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str()));
     std::array<rd_kafka_ConfigResource_t*, 1> resources{resource.get()};
     rd_kafka_DescribeConfigs(client_, resources.data(), resources.size(), options.get(),
                              queue.get());
-    const Event event = wait_answer(queue.get(), limit_, "configuration of " + topic);
+    const Event event = wait_answer(queue.get(), left, "configuration of " + topic);
 
     size_t count = 0;
     const rd_kafka_ConfigResource_t** found = rd_kafka_DescribeConfigs_result_resources(
@@ -143,9 +154,9 @@ std::map<std::string, std::string> Admin::topic_config(const std::string& topic)
 }
 
 bool Admin::create_topic(const TopicOptions& topic) {
-    require_answer("create topic " + topic.name);
+    const int left = require_answer("create topic " + topic.name);
     const Queue queue(rd_kafka_queue_new(client_));
-    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_CREATETOPICS, limit_);
+    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_CREATETOPICS, left);
     std::array<char, 512> text{};
     const NewTopic wanted(rd_kafka_NewTopic_new(topic.name.c_str(), topic.partition_count,
                                                 topic.replication, text.data(), text.size()));
@@ -157,7 +168,7 @@ bool Admin::create_topic(const TopicOptions& topic) {
     }
     std::array<rd_kafka_NewTopic_t*, 1> topics{wanted.get()};
     rd_kafka_CreateTopics(client_, topics.data(), topics.size(), options.get(), queue.get());
-    const Event event = wait_answer(queue.get(), limit_, "create topic " + topic.name);
+    const Event event = wait_answer(queue.get(), left, "create topic " + topic.name);
 
     size_t count = 0;
     const rd_kafka_topic_result_t** results = rd_kafka_CreateTopics_result_topics(
@@ -176,13 +187,13 @@ bool Admin::create_topic(const TopicOptions& topic) {
 }
 
 bool Admin::delete_topic(const std::string& topic) {
-    require_answer("delete topic " + topic);
+    const int left = require_answer("delete topic " + topic);
     const Queue queue(rd_kafka_queue_new(client_));
-    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DELETETOPICS, limit_);
+    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_DELETETOPICS, left);
     const DeleteTopic named(rd_kafka_DeleteTopic_new(topic.c_str()));
     std::array<rd_kafka_DeleteTopic_t*, 1> topics{named.get()};
     rd_kafka_DeleteTopics(client_, topics.data(), topics.size(), options.get(), queue.get());
-    const Event event = wait_answer(queue.get(), limit_, "delete topic " + topic);
+    const Event event = wait_answer(queue.get(), left, "delete topic " + topic);
 
     size_t count = 0;
     const rd_kafka_topic_result_t** results = rd_kafka_DeleteTopics_result_topics(
@@ -196,20 +207,24 @@ bool Admin::delete_topic(const std::string& topic) {
 
 std::map<int32_t, int64_t> Admin::high_watermarks(const std::string& topic,
                                                   const std::vector<int32_t>& partitions) {
-    return end_offsets(topic, partitions, RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED);
+    return offsets_of(ends(topic, partitions, RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED));
 }
 
 std::map<int32_t, int64_t> Admin::last_stable_offsets(const std::string& topic,
                                                       const std::vector<int32_t>& partitions) {
-    return end_offsets(topic, partitions, RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED);
+    return offsets_of(ends(topic, partitions, RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED));
 }
 
-std::map<int32_t, int64_t> Admin::end_offsets(const std::string& topic,
-                                              const std::vector<int32_t>& partitions,
-                                              rd_kafka_IsolationLevel_t isolation) {
-    require_answer("offsets of " + topic);
+LogEnd Admin::last_stable_end(const std::string& topic, int32_t partition) {
+    return ends(topic, {partition}, RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED).at(partition);
+}
+
+std::map<int32_t, LogEnd> Admin::ends(const std::string& topic,
+                                      const std::vector<int32_t>& partitions,
+                                      rd_kafka_IsolationLevel_t isolation) {
+    const int left = require_answer("offsets of " + topic);
     const Queue queue(rd_kafka_queue_new(client_));
-    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_LISTOFFSETS, limit_);
+    const Options options = make_options(client_, RD_KAFKA_ADMIN_OP_LISTOFFSETS, left);
     const Error refused(rd_kafka_AdminOptions_set_isolation_level(options.get(), isolation));
     if (refused) throw fatal("kafka_client", rd_kafka_error_string(refused.get()));
     const Partitions wanted(rd_kafka_topic_partition_list_new(static_cast<int>(partitions.size())));
@@ -218,9 +233,9 @@ std::map<int32_t, int64_t> Admin::end_offsets(const std::string& topic,
             RD_KAFKA_OFFSET_SPEC_LATEST;
     }
     rd_kafka_ListOffsets(client_, wanted.get(), options.get(), queue.get());
-    const Event event = wait_answer(queue.get(), limit_, "offsets of " + topic);
+    const Event event = wait_answer(queue.get(), left, "offsets of " + topic);
 
-    std::map<int32_t, int64_t> offsets;
+    std::map<int32_t, LogEnd> ends;
     rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR__TRANSPORT;
     size_t count = 0;
     const rd_kafka_ListOffsetsResultInfo_t** infos = rd_kafka_ListOffsets_result_infos(
@@ -233,11 +248,14 @@ std::map<int32_t, int64_t> Admin::end_offsets(const std::string& topic,
         } else if (answer->offset >= 0) {
             // Of a request whose connection broke librdkafka gives no error, only no offset. Taken
             // for one, it would end the read of a ledger at its oldest record (PROTOCOL 4.2).
-            offsets[answer->partition] = answer->offset;
+            LogEnd& end = ends[answer->partition];
+            end.offset = answer->offset;
+            const int32_t epoch = rd_kafka_topic_partition_get_leader_epoch(answer);
+            if (epoch >= 0) end.leader_epoch = epoch;
         }
     }
-    if (offsets.empty()) throw failure_of(error, "offsets of " + topic);
-    return offsets;
+    if (ends.empty()) throw failure_of(error, "offsets of " + topic);
+    return ends;
 }
 
 }  // namespace millrace::kafka

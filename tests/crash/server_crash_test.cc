@@ -13,6 +13,7 @@
 #include "tests/support/folder.h"
 #include "tests/support/installed.h"
 #include "tests/support/key_totals.h"
+#include "tests/support/own_broker.h"
 #include "tests/support/process.h"
 #include "tests/support/writers.h"
 
@@ -32,40 +33,6 @@ struct Outage {
 };
 
 void PrintTo(const Outage& outage, std::ostream* out) { *out << outage.name; }
-
-void run_command(const std::string& command) {
-    if (std::system((command + " >/dev/null 2>&1").c_str()) == 0) return;
-    throw std::runtime_error(command + " failed");
-}
-
-// A broker of this test's own, which all clients of its process are led to: the shared one holds
-// the topics of every other test, and takes a minute to recover them when it was killed.
-class OwnBroker {
-  public:
-    OwnBroker() {
-        act("start");
-        std::string port;
-        std::ifstream(folder_.path() / "kafka" / "port") >> port;
-        setenv("MILLRACE_TEST_KAFKA", ("127.0.0.1:" + port).c_str(), /*overwrite=*/1);
-    }
-    ~OwnBroker() {
-        try {
-            act("kill");
-        } catch (const std::exception& failed) {
-            ADD_FAILURE() << failed.what();
-        }
-    }
-    OwnBroker(const OwnBroker&) = delete;
-    OwnBroker& operator=(const OwnBroker&) = delete;
-
-    void act(const std::string& action) const {
-        run_command(MILLRACE_SOURCE_FOLDER "/deploy/dev server kafka " + folder_.path().string() +
-                    " " + action);
-    }
-
-  private:
-    Folder folder_;
-};
 
 void act_on_postgres(const std::string& action) {
     const char* command = std::getenv("MILLRACE_TEST_PG_CTL");

@@ -6,6 +6,7 @@
 #include "tests/support/broker.h"
 #include "tests/support/counted.h"
 #include "tests/support/eventually.h"
+#include "tests/support/own_broker.h"
 
 namespace millrace::test {
 namespace {
@@ -105,6 +106,79 @@ TEST(LogChange, APositionBehindTheLogsEndHalts) {
 
     EXPECT_TRUE(halts(counted, "position_out_of_range"));
     EXPECT_EQ(counted.applied_count(), 0);
+}
+
+// A broker of its own that was killed leads in a new epoch, which begins behind what it had; a
+// topic's position of an earlier epoch that is further on is one of a log that lost its end.
+class LogCut : public testing::Test {
+  protected:
+    void begin_epoch() {
+        broker_.act("kill");
+        broker_.act("start");
+    }
+    void set_position(int64_t offset, int epoch) const {
+        counted_.database.connect().execute(
+            "UPDATE millrace.positions SET next_offset = $1, leader_epoch = $2",
+            pg::Params().int8(offset).int4(epoch));
+    }
+    int64_t position_epoch() const {
+        return counted_.number("SELECT coalesce(max(leader_epoch), -1) FROM millrace.positions");
+    }
+
+    OwnBroker broker_;
+    Counted counted_{1};
+    Feed feed_{counted_.topic};
+};
+
+// PROTOCOL 7.2, 7.4.
+TEST_F(LogCut, BelowAPositionHaltsAndNoResumeHelps) {
+    feed_.send_counted(100, 10, 1);
+    {
+        RunningProjection running(counted_);
+        ASSERT_TRUE(applies(counted_, 100));
+    }
+    const int64_t epoch = position_epoch();
+    ASSERT_GE(epoch, 0);
+    begin_epoch();
+    Feed later(counted_.topic);
+    later.send_counted(100, 10, 1);
+    // What the log would look like had it lost records and gone on beyond where they stood.
+    set_position(150, static_cast<int>(epoch));
+
+    RunningProjection running(counted_);
+
+    EXPECT_TRUE(halts(counted_, "log_truncated"));
+    counted_.resume();
+    EXPECT_TRUE(halts(counted_, "log_truncated"));
+    EXPECT_EQ(counted_.applied_count(), 100);
+}
+
+// Markers and aborted records have offsets, too, and the position moves behind them.
+TEST_F(LogCut, IsNotWhatAnAbortedTransactionOfALaterEpochLooksLike) {
+    feed_.send_counted(100, 10, 1);
+    {
+        RunningProjection running(counted_);
+        ASSERT_TRUE(applies(counted_, 100));
+    }
+    begin_epoch();
+    Feed later(counted_.topic);
+    const int64_t before = counted_.number("SELECT max(next_offset) FROM millrace.positions");
+    later.send_aborted({{.partition = 0, .key = "k", .value = "{}"}});
+    {
+        RunningProjection running(counted_);
+        ASSERT_TRUE(eventually(30s, [&] {
+            return counted_.number("SELECT max(next_offset) FROM millrace.positions") > before + 1;
+        }));
+    }
+    EXPECT_GT(position_epoch(), 0) << "the leader's of the position's end";
+    begin_epoch();
+
+    RunningProjection running(counted_);
+    Feed last(counted_.topic);
+    last.send({{.partition = 0, .key = "new", .value = "{\"n\": 1}"}});
+
+    EXPECT_TRUE(applies(counted_, 101));
+    EXPECT_EQ(running.status().halted, "");
 }
 
 TEST(LogChange, ATopicThatWasMadeAgainHalts) {

@@ -130,6 +130,28 @@ TEST(Position, WaitsForPostgresAndGoesOn) {
     EXPECT_TRUE(eventually(10s, [&] { return running.status().waiting.empty(); }));
 }
 
+// PROTOCOL 7.3: the batch is refused, and the connection goes before its new position is read.
+TEST(Position, ThatMovedWhileTheConnectionBrokeIsAdoptedLater) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    Forwarder postgres(counted.database.server_address());
+    postgres.open();
+    RunningProjection running(counted, options_by(postgres, counted));
+    feed.send_counted(100, 10, 1);
+    ASSERT_TRUE(applies(counted, 100));
+
+    for (int i = 1; i <= 5; ++i) {
+        rewind(counted, 50);
+        postgres.break_after_next_rollback();
+        feed.send_counted(10, 10, 1);
+        ASSERT_TRUE(applies(counted, feed.sent_count()));
+    }
+
+    running.stop();
+    EXPECT_EQ(counted.fault(feed.sent_count()), "");
+    EXPECT_EQ(running.metric("millrace_projection_sends_lost_total"), 0);
+}
+
 // PROTOCOL 7.3.
 TEST(Position, ThatAnOperatorMovedIsAdopted) {
     Counted counted(1);

@@ -80,6 +80,10 @@ bool has_commit(std::string_view bytes) {
     return bytes.find(std::string_view("COMMIT\0", 7)) != std::string_view::npos;
 }
 
+bool has_rollback(std::string_view bytes) {
+    return bytes.find(std::string_view("ROLLBACK\0", 9)) != std::string_view::npos;
+}
+
 }  // namespace
 
 Forwarder::Forwarder(const std::string& target)
@@ -144,6 +148,10 @@ bool Forwarder::move_to_server(Connection& connection) {
 bool Forwarder::move_to_client(const Connection& connection) {
     const std::string bytes = receive(connection.server);
     if (bytes.empty()) return false;
+    if (has_rollback(bytes) && breaks_after_rollback_.exchange(false)) {
+        send_all(connection.client, bytes);
+        return false;
+    }
     if (!connection.is_losing) return send_all(connection.client, bytes);
     // What the server answers says that it has committed.
     if (!has_commit(bytes)) return true;

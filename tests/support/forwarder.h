@@ -23,6 +23,9 @@ class Forwarder {
     // the connection breaks.
     void lose_next_commit() { loses_commit_ = true; }
 
+    // The connection breaks behind PostgreSQL's next answer to a ROLLBACK.
+    void break_after_next_rollback() { breaks_after_rollback_ = true; }
+
     int lost_commit_count() const { return lost_commit_count_; }
     int port() const { return port_; }
     std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
@@ -43,6 +46,7 @@ class Forwarder {
     std::string target_port_;
     int port_ = 0;
     std::atomic<bool> loses_commit_{false};
+    std::atomic<bool> breaks_after_rollback_{false};
     std::atomic<int> lost_commit_count_{0};
     std::jthread thread_;
 };

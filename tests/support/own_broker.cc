@@ -1,0 +1,43 @@
+#include "tests/support/own_broker.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <stdexcept>
+
+namespace millrace::test {
+
+namespace {
+
+constexpr const char* kVariable = "MILLRACE_TEST_KAFKA";
+
+}  // namespace
+
+OwnBroker::OwnBroker() {
+    if (const char* shared = std::getenv(kVariable)) shared_ = shared;
+    act("start");
+    std::string port;
+    std::ifstream(folder_.path() / "kafka" / "port") >> port;
+    setenv(kVariable, ("127.0.0.1:" + port).c_str(), /*overwrite=*/1);
+}
+
+OwnBroker::~OwnBroker() {
+    setenv(kVariable, shared_.c_str(), /*overwrite=*/1);
+    try {
+        act("kill");
+    } catch (const std::exception& failed) {
+        std::cerr << "a broker may be left running: " << failed.what() << "\n";
+    }
+}
+
+void OwnBroker::act(const std::string& action) const {
+    run_command(MILLRACE_SOURCE_FOLDER "/deploy/dev server kafka " + folder_.path().string() +
+                " " + action);
+}
+
+void run_command(const std::string& command) {
+    if (std::system((command + " >/dev/null 2>&1").c_str()) == 0) return;
+    throw std::runtime_error(command + " failed");
+}
+
+}  // namespace millrace::test

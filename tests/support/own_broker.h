@@ -1,0 +1,30 @@
+#pragma once
+
+#include <string>
+
+#include "tests/support/folder.h"
+
+namespace millrace::test {
+
+// A broker of one test's own, which all clients of its process are led to while it lives, for what
+// can't be done to the one that other tests use: it holds all their topics, and takes a minute to
+// recover them when it was killed.
+class OwnBroker {
+  public:
+    OwnBroker();
+    ~OwnBroker();
+    OwnBroker(const OwnBroker&) = delete;
+    OwnBroker& operator=(const OwnBroker&) = delete;
+
+    // start, kill, pause or continue, as `deploy/dev server kafka` does them.
+    void act(const std::string& action) const;
+
+  private:
+    Folder folder_;
+    std::string shared_;  // Where the variable led before.
+};
+
+// Runs a command of the shell, which must succeed.
+void run_command(const std::string& command);
+
+}  // namespace millrace::test
