@@ -12,11 +12,9 @@ FleetHalt::FleetHalt(const ProjectionOptions& options, const ProjectionShared& s
 void FleetHalt::declare(const std::string& reason, const std::string& detail) {
     const bool is_of_record = reason == "pg_record" || reason == "unparsable_event";
     set_text(reason + ": " + detail + "." +
-             (is_of_record ? " There is no way past such a record yet, see " + reason +
-                                 " in the README."
-                           : "") +
-             " Mend the cause, then 'millrace projection resume " + options_.projection.name +
-             "' tries again");
+             (is_of_record ? " There is no way past such a record yet." : "") + " See " + reason +
+             " in the README; when the cause is mended, 'millrace projection resume " +
+             options_.projection.name + "' tries again");
     is_written_ = false;
     next_look_ = {};
     log(LogLevel::kError, "consumers", "projection halted",

@@ -40,7 +40,8 @@ class HeaderParser {
         try {
             read(YAML::Load(std::string(yaml)));
         } catch (const YAML::Exception& error) {
-            mistakes_.add(line_of(error.mark), "not YAML: " + error.msg);
+            mistakes_.add(line_of(error.mark), "not YAML: " + error.msg +
+                                                 "; quote a path with brackets: \"$.a[0].b\"");
         }
     }
 

@@ -184,6 +184,13 @@ class SectionParser {
         for (size_t i = 0; i < tokens.size(); ++i) {
             if (is_cte_name(tokens, i)) refuse_reserved(tokens[i], "CTE");
         }
+        const auto reads_batch = [](const SqlToken& token) {
+            return token.is_identifier() && contains(kRelations, token.value);
+        };
+        if (std::none_of(tokens.begin(), tokens.end(), reads_batch)) {
+            file_.warnings.push_back(mistakes_.at(line_of(tokens[0])) +
+                                     "reads none of batch, batch_last and batch_merged");
+        }
         if (!has_order_by(tokens)) {
             file_.warnings.push_back(
                 mistakes_.at(line_of(tokens[0])) +

@@ -17,14 +17,15 @@ constexpr std::string_view kAdvice =
     "\nDatabase and ledger contradict each other: one of them was restored or lost. Say which to "
     "believe:\n"
     "  millrace ledger resume --trust-database --reason TEXT\n"
-    "      what the database holds is published, also if it was published before\n"
+    "      what the database holds is published, also if it was published before; read models\n"
+    "      apply it twice then\n"
     "  millrace ledger resume --trust-ledger --reason TEXT\n"
     "      tasks that the ledger names as published are deleted first\n";
 
 // What ends a halt of publishers.
 std::string way_out(const std::string& halted) {
     if (halted == "ledger_format") return "run the newer millrace that wrote the record";
-    if (halted == "ledger_corrupt") return "restore the ledger topic";
+    if (halted == "ledger_corrupt") return "give the ledger up: ledger_corrupt in the README";
     return "millrace ledger resume --trust-database|--trust-ledger --reason TEXT";
 }
 

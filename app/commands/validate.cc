@@ -9,7 +9,11 @@ namespace {
 
 int validate(const Arguments& /*arguments*/, const Config& config) {
     prepare_verb(config);
-    for (const ProjectionFile& file : configured_projections(config)) {
+    const std::vector<ProjectionFile> files = configured_projections(config);
+    if (files.empty() && config.boolean("projections.enabled")) {
+        std::cout << config.path("projections.folder").string() << ": no .sql files\n";
+    }
+    for (const ProjectionFile& file : files) {
         for (const std::string& warning : file.warnings)
             std::cout << "warning: " << warning << "\n";
         std::cout << file.path << ": ok\n";

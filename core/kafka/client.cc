@@ -18,6 +18,10 @@ constexpr std::array<std::string_view, 20> kOurs{
     "max.in.flight.requests.per.connection", "partition.assignment.strategy", "partitioner",
     "session.timeout.ms", "transactional.id", "transaction.timeout.ms"};
 
+// 2.8.0, as rd_kafka_version() has it. Before it an idempotent producer can lose that property
+// after a disconnect.
+constexpr int kVersionLeast = 0x020800ff;
+
 void set(rd_kafka_conf_t* conf, const std::string& name, const std::string& value) {
     std::array<char, 512> error{};
     if (rd_kafka_conf_set(conf, name.c_str(), value.c_str(), error.data(), error.size()) !=
@@ -64,6 +68,11 @@ Conf make_conf(const ClientOptions& options, const Properties& fixed) {
 }
 
 rd_kafka_t* make_client(rd_kafka_type_t type, Conf conf) {
+    if (rd_kafka_version() < kVersionLeast) {
+        throw misconfigured("kafka_library", std::string("librdkafka ") + rd_kafka_version_str() +
+                                                 " is too old: 2.8.0 or later is needed; see "
+                                                 "which one 'ldd' names for this program");
+    }
     std::array<char, 512> error{};
     // rd_kafka_new owns the configuration only when it succeeds.
     rd_kafka_t* client = rd_kafka_new(type, conf.get(), error.data(), error.size());

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <regex>
 
 #include "core/failure.h"
 #include "relay/operator.h"
@@ -436,6 +437,26 @@ TEST_F(ReadmeProjection, FillsAndIsRemoved) {
 
     folder_.write("projections/revenue.sql", block(0));
     EXPECT_THAT(millrace({"migrate", "up"}), HasSubstr("projection revenue version 1 made"));
+}
+
+TEST_F(ReadmeProjection, IsChangedByACopyWhoseTableHasAnotherNameToo) {
+    folder_.write("projections/revenue.sql", block(0));
+    millrace({"migrate", "up"});
+    const std::string copy = folder_.write("projections/revenue_2.sql", block(0));
+    const Finished refused = run_program({"migrate", "up", "--config", config_});
+    EXPECT_NE(refused.exit_code, 0);
+    EXPECT_THAT(refused.output, HasSubstr("name_taken"));
+
+    std::ofstream(copy) << std::regex_replace(block(0), std::regex(" revenue "), " revenue_2 ");
+    millrace({"migrate", "up"});
+    const Process worker({.arguments = {"run", "--config", config_}, .environment = {}});
+    run_sql_block(1);
+
+    EXPECT_TRUE(is_filled()) << worker.log();
+    EXPECT_TRUE(eventually(40s, [&] {
+        return installed_.number("SELECT coalesce(sum(cents), 0)::bigint "
+                                 "FROM read_models.revenue_2") == 700;
+    })) << worker.log();
 }
 
 TEST_F(ReadmeProjection, BeginsAnewWhenItsPositionIsGone) {

@@ -50,7 +50,12 @@ const ConfigEntry& entry(const Config& config, std::string_view name) {
 
 TEST(Config, EveryDefaultIsAValidValueOfItsKey) {
     for (const ConfigKey& key : config_keys()) {
-        EXPECT_EQ(fault_of(key, key.fallback), std::nullopt) << key.name;
+        // What a map holds has no default: it is there or not.
+        if (key.name.find('*') != std::string_view::npos) {
+            EXPECT_EQ(key.fallback, "") << key.name;
+        } else {
+            EXPECT_EQ(fault_of(key, key.fallback), std::nullopt) << key.name;
+        }
         EXPECT_FALSE(key.help.empty()) << key.name;
     }
 }

@@ -223,6 +223,13 @@ TEST(ProjectionFile, WarnsOfRowsWrittenWithoutOrder) {
                 ElementsAre(HasSubstr("things.sql:15: writes rows without ORDER BY")));
 }
 
+TEST(ProjectionFile, WarnsOfAStatementThatReadsNoBatch) {
+    const ProjectionFile file =
+        parse(file_text({kInsert, "INSERT INTO t SELECT id, n FROM batch_lst ORDER BY id"}));
+
+    EXPECT_THAT(file.warnings, ElementsAre(HasSubstr("things.sql:15: reads none of batch, ")));
+}
+
 // PROTOCOL 8.0
 TEST(DefinitionHash, IsTheSameWhereOnlyStartCommentsAndSpaceDiffer) {
     const std::string text = file_text({"INSERT INTO t SELECT id, n FROM batch ORDER BY id"});
