@@ -15,7 +15,6 @@ constexpr milliseconds kPollLimit{100};
 constexpr milliseconds kTakeAgainFirst{200};
 constexpr milliseconds kTakeAgainMax{10000};
 constexpr seconds kLookAgainAfter{1};
-constexpr seconds kCatchUpAfter{5};
 constexpr std::chrono::minutes kRetakeWaitMax{5};
 // A partition with so many batches' worth of records is not read further until they are applied.
 constexpr size_t kBufferedBatches = 4;
@@ -173,7 +172,7 @@ OwnedPartition* Assignment::next_to_catch_up() {
     for (auto& [where, partition] : partitions_) {
         if (partition.hold != OwnedPartition::Hold::kHeld || !partition.is_at_end()) continue;
         if (partition.end_offset <= partition.position.next_offset) continue;
-        if (now - partition.ended_at >= kCatchUpAfter) return &partition;
+        if (now - partition.ended_at >= options_.catch_up_after) return &partition;
     }
     return nullptr;
 }
@@ -254,8 +253,7 @@ void Assignment::note(Fetched fetched) {
         case Fetched::Kind::kEnd:
             partition->end_offset = fetched.offset;
             partition->ended_at = Clock::now();
-            // So the log goes on at the position: what was refused before is mended.
-            partition->refused_count = 0;
+            partition->note_progress();
             return;
         case Fetched::Kind::kRefused:
             log(LogLevel::kWarn, "consumers", "log refused the position",
@@ -322,8 +320,16 @@ void Assignment::begin(OwnedPartition& partition, const Position& position) {
     partition.begin(0);
     partition.hold = OwnedPartition::Hold::kWanted;
     partition.take_at = {};
-    partition.begin(consumer_.fetch_from(partition.where, position.next_offset,
-                                         position.leader_epoch));
+    try {
+        partition.begin(consumer_.fetch_from(partition.where, position.next_offset,
+                                             position.leader_epoch));
+    } catch (const Failure& failure) {
+        if (!failure.reason().starts_with("kafka_")) throw;
+        // A commit that is under way keeps librdkafka from beginning: no reason for the others to
+        // wait.
+        postpone(partition, failure.what(), kLookAgainAfter);
+        return;
+    }
     partition.position = position;
     partition.set_held();
     last_found_ = nullptr;

@@ -20,7 +20,7 @@ constexpr std::chrono::seconds kTroubleLasts{10};
 // To end the client once the group knows, and to answer what the group asks until then.
 constexpr std::chrono::seconds kCloseLimit{1};
 // For a stretch to begin, once the one before has ended.
-constexpr std::chrono::milliseconds kSeekLimit{1000};
+constexpr std::chrono::milliseconds kSeekLimit{100};
 constexpr std::chrono::milliseconds kSeekAgainAfter{2};
 
 // With auto.offset.reset=error librdkafka tells of every refusal by one code; which one it was
@@ -160,8 +160,8 @@ uint64_t GroupConsumer::fetch_from(const TopicPartition& where, int64_t offset,
 void GroupConsumer::validate(rd_kafka_topic_partition_list_t* list, const TopicPartition& where) {
     const auto deadline = Clock::now() + kSeekLimit;
     for (;;) {
-        const Error error(rd_kafka_seek_partitions(
-            client_.get(), list, static_cast<int>(kSeekLimit.count())));
+        const Error error(rd_kafka_seek_partitions(client_.get(), list,
+                                                   static_cast<int>(kSeekLimit.count())));
         const rd_kafka_resp_err_t code =
             error ? rd_kafka_error_code(error.get()) : list->elems[0].err;
         if (code == RD_KAFKA_RESP_ERR_NO_ERROR) return;

@@ -65,8 +65,8 @@ class GroupConsumer {
     // Begins to read a partition of ours, from `offset`; ends an earlier stretch, whose records
     // have left librdkafka's queue before the new one begins. Returns the new stretch's generation;
     // 0 if the group took the partition away meanwhile. `leader_epoch` is that of the record before
-    // `offset`: if the log does not hold it any more, the stretch begins with kRefused. Blocks a
-    // second at most, throws kTransient.
+    // `offset`: if the log does not hold it any more, the stretch begins with kRefused. Blocks
+    // 200 ms at most, throws kTransient: the stretch has not begun.
     uint64_t fetch_from(const TopicPartition& where, int64_t offset,
                         std::optional<int32_t> leader_epoch);
     void stop_fetching(const TopicPartition& where);

@@ -34,7 +34,7 @@ struct OwnedPartition {
     std::chrono::milliseconds retake_wait{0};  // Doubles each time another owner takes it from us.
     int beyond_end_count = 0;                  // Looks in a row that found the position so.
     int refused_count = 0;                     // Refusals in a row, nothing read between.
-    std::string truncation;                    // The broker's words, if the log was cut below us.
+    std::string truncation;                    // The broker's words, if one was for a cut log.
 
     Position position;
     uint64_t generation = 0;
@@ -69,6 +69,12 @@ struct OwnedPartition {
         lost_send_count = 0;
     }
 
+    // The log goes on at the position: what was refused before is mended.
+    void note_progress() {
+        refused_count = 0;
+        truncation.clear();
+    }
+
     bool is_at_end() const { return records.empty() && end_offset >= 0; }
     // True if so many batches' worth of records wait.
     bool has_batches(const BatchLimits& limits, size_t count) const {
@@ -85,7 +91,7 @@ struct OwnedPartition {
         if (records.empty()) oldest_at = Clock::now();
         byte_count += message->len + message->key_len;
         end_offset = -1;
-        refused_count = 0;
+        note_progress();
         records.push_back(std::move(message));
     }
     void drop_front(size_t count) {

@@ -116,13 +116,15 @@ bool PositionTaker::check_range(OwnedPartition& partition) const {
         throw halt("position_out_of_range", detail);
     }
     partition.beyond_end_count = 0;
-    // Asked again after a resume: what was read may be begun anew by then.
-    const std::string truncation = std::exchange(partition.truncation, {});
-    if (!truncation.empty()) throw halt("log_truncated", detail + "; " + truncation);
-    if (partition.refused_count >= kRefusedCountMax) {
-        throw halt("log_truncated", detail + ", and the broker refuses it");
-    }
-    return true;
+    // A leader that has lost its cluster may say so for a moment. Without an epoch nobody would ask
+    // again, so then one answer must do.
+    const bool is_last_word = !partition.truncation.empty() && !partition.position.leader_epoch;
+    if (partition.refused_count < kRefusedCountMax && !is_last_word) return true;
+    const std::string why =
+        partition.truncation.empty() ? "the broker refuses it" : partition.truncation;
+    // Asked anew after a resume: the read model may have been begun anew by then.
+    partition.note_progress();
+    throw halt("log_truncated", detail + "; " + why);
 }
 
 bool PositionTaker::is_judged(const std::string& topic) {

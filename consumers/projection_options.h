@@ -46,6 +46,9 @@ struct ProjectionOptions {
     // 7.3).
     std::chrono::milliseconds retake_after{30000};
     std::chrono::milliseconds halt_poll{1000};
+    // A partition that was quiet for so long moves its position past the markers at its end. Asks
+    // the broker, behind the long poll of what is read.
+    std::chrono::milliseconds catch_up_after{60000};
 };
 
 // The projection's halt, which stands in the catalog for the whole fleet and over restarts. Its

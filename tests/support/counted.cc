@@ -122,6 +122,7 @@ ProjectionOptions Counted::options() const {
     options.retry_backoff = std::chrono::milliseconds(20);
     options.retake_after = std::chrono::milliseconds(1000);
     options.halt_poll = std::chrono::milliseconds(100);
+    options.catch_up_after = std::chrono::milliseconds(1000);
     return options;
 }
 
