@@ -23,6 +23,7 @@ constexpr milliseconds kSweepLimit{50};  // Nothing is published meanwhile.
 constexpr seconds kInitLimit{15};
 constexpr milliseconds kTakeEvery{100};
 constexpr seconds kTopicGrace{5};
+constexpr seconds kMissRemembered{7};
 constexpr milliseconds kAskTopicEvery{200};
 // A claim of so many took long enough to publish that others have come: the next is made without a
 // probe. An empty claim costs a dead version of the publisher's row; if tasks come at random, one
@@ -397,6 +398,14 @@ bool Publisher::decide_topic() {
     return true;
 }
 
+// A lane that comes may be one that was resumed by somebody who has just made its topic, which gets
+// its seconds again. Not one that was missed a moment ago: its lanes would wait for it in turn.
+void Publisher::forget_old_misses() {
+    const Clock::time_point old = Clock::now() - kMissRemembered;
+    std::erase_if(missing_since_, [old](const auto& miss) { return miss.second < old; });
+    if (missing_ && !missing_since_.contains(missing_->topic)) missing_.reset();
+}
+
 // 0 if the broker says that there is no such topic.
 int32_t Publisher::partition_count(std::string_view topic) {
     if (const auto known = partition_counts_.find(topic); known != partition_counts_.end()) {
@@ -437,9 +446,7 @@ void Publisher::balance() {
     std::sort(state_->lanes.begin(), state_->lanes.end());
     if (!gained.empty()) {
         floor_.clear();
-        // Perhaps resumed by somebody who has just made the topic: it gets its seconds again.
-        missing_.reset();
-        missing_since_.clear();
+        forget_old_misses();
     }
     shared_.metrics.lanes_moved.Increment(
         static_cast<double>(wanted.to_give.size() + gained.size()));

@@ -79,6 +79,7 @@ class Publisher {
     void produce_ledger_record(kafka::Producer& producer, const Claim& claim);
     void confirmed(const Claim& claim);
     bool decide_topic();
+    void forget_old_misses();
     int32_t partition_count(std::string_view topic);
 
     // Between two transactions: gives and takes lanes, lets halted and paused ones go.

@@ -156,6 +156,8 @@ TEST_F(Weather, MissingTopicOfAResumedLaneIsWaitedForAgain) {
     RunningRelay relay(installed_);
     ASSERT_TRUE(eventually(30s, [&] { return !halted(lane).empty(); }));
 
+    // Longer than lanes take to change hands once others are halted.
+    std::this_thread::sleep_for(4s);
     resume(lane);
     std::this_thread::sleep_for(2s);
     EXPECT_EQ(halted(lane), "");
