@@ -10,6 +10,7 @@
 #include "tests/support/database.h"
 #include "tests/support/eventually.h"
 #include "tests/support/failures.h"
+#include "tests/support/forwarder.h"
 
 namespace millrace::test {
 namespace {
@@ -137,13 +138,30 @@ TEST_F(SessionTest, TransactionThatIsNotCommittedIsRolledBack) {
 }
 
 TEST_F(SessionTest, TransactionAfterARollbackThatFoundTheServerGoneIsATransientFailure) {
-    const int pid = session_.backend_pid();
     {
-        Transaction transaction(session_);
-        control_.execute("SELECT pg_terminate_backend($1)", Params().int4(pid));
+        const Transaction lost(session_);
+        end(session_);
     }
 
     const Failure failure = failure_of([&] { const Transaction next(session_); });
+
+    EXPECT_EQ(failure.kind(), FailureKind::kTransient);
+    EXPECT_EQ(failure.reason(), "pg_connection_lost");
+}
+
+// The connection is well and still in the transaction: nobody may go on in it.
+TEST_F(SessionTest, TransactionAfterARollbackThatWasRefusedIsATransientFailure) {
+    Forwarder postgres(database_.server_address());
+    postgres.open();
+    SessionOptions through = options();
+    through.url = database_.url_by(postgres.port());
+    Session session(through);
+    {
+        const Transaction refused(session);
+        postgres.misspell_next_rollback();
+    }
+
+    const Failure failure = failure_of([&] { const Transaction next(session); });
 
     EXPECT_EQ(failure.kind(), FailureKind::kTransient);
     EXPECT_EQ(failure.reason(), "pg_connection_lost");

@@ -80,8 +80,10 @@ bool has_commit(std::string_view bytes) {
     return bytes.find(std::string_view("COMMIT\0", 7)) != std::string_view::npos;
 }
 
+constexpr std::string_view kRollback("ROLLBACK\0", 9);
+
 bool has_rollback(std::string_view bytes) {
-    return bytes.find(std::string_view("ROLLBACK\0", 9)) != std::string_view::npos;
+    return bytes.find(kRollback) != std::string_view::npos;
 }
 
 }  // namespace
@@ -140,7 +142,10 @@ void Forwarder::serve(std::stop_token stop, int listener) {
 }
 
 bool Forwarder::move_to_server(Connection& connection) {
-    const std::string bytes = receive(connection.client);
+    std::string bytes = receive(connection.client);
+    if (has_rollback(bytes) && misspells_rollback_.exchange(false)) {
+        bytes[bytes.find(kRollback)] = 'X';
+    }
     if (has_commit(bytes) && loses_commit_.exchange(false)) connection.is_losing = true;
     return !bytes.empty() && send_all(connection.server, bytes);
 }

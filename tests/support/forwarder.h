@@ -25,6 +25,8 @@ class Forwarder {
 
     // The connection breaks behind PostgreSQL's next answer to a ROLLBACK.
     void break_after_next_rollback() { breaks_after_rollback_ = true; }
+    // The next ROLLBACK comes to PostgreSQL misspelt, so it refuses it and the connection stays.
+    void misspell_next_rollback() { misspells_rollback_ = true; }
 
     int lost_commit_count() const { return lost_commit_count_; }
     int port() const { return port_; }
@@ -47,6 +49,7 @@ class Forwarder {
     int port_ = 0;
     std::atomic<bool> loses_commit_{false};
     std::atomic<bool> breaks_after_rollback_{false};
+    std::atomic<bool> misspells_rollback_{false};
     std::atomic<int> lost_commit_count_{0};
     std::jthread thread_;
 };
