@@ -253,7 +253,7 @@ void Assignment::note(Fetched fetched) {
         case Fetched::Kind::kEnd:
             partition->end_offset = fetched.offset;
             partition->ended_at = Clock::now();
-            partition->note_progress();
+            partition->forget_refusals();
             return;
         case Fetched::Kind::kRefused:
             log(LogLevel::kWarn, "consumers", "log refused the position",

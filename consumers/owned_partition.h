@@ -70,7 +70,7 @@ struct OwnedPartition {
     }
 
     // The log goes on at the position: what was refused before is mended.
-    void note_progress() {
+    void forget_refusals() {
         refused_count = 0;
         truncation.clear();
     }
@@ -91,7 +91,7 @@ struct OwnedPartition {
         if (records.empty()) oldest_at = Clock::now();
         byte_count += message->len + message->key_len;
         end_offset = -1;
-        note_progress();
+        forget_refusals();
         records.push_back(std::move(message));
     }
     void drop_front(size_t count) {

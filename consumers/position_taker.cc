@@ -123,7 +123,7 @@ bool PositionTaker::check_range(OwnedPartition& partition) const {
     const std::string why =
         partition.truncation.empty() ? "the broker refuses it" : partition.truncation;
     // Asked anew after a resume: the read model may have been begun anew by then.
-    partition.note_progress();
+    partition.forget_refusals();
     throw halt("log_truncated", detail + "; " + why);
 }
 
