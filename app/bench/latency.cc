@@ -139,8 +139,8 @@ void await_all(const Measurement& measurement, const Sightings& sightings, const
     }
 }
 
-// Warm-up and measurement of what runs; `look` is called while waiting, with the writers
-// of the moment.
+// Warm-up and measurement of what runs; `look` is called while waiting, with the writers of the
+// moment.
 template <typename Look>
 LatencyResult run_writers(const Measurement& measurement, const OpenLoop& loop, Look look) {
     const Numbers& numbers = loop.numbers;

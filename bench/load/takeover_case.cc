@@ -45,8 +45,8 @@ struct Holding {
     std::set<int64_t> holders;
 };
 
-// Each share, as whom it is held, and the port of the session that holds it, which is
-// null if there is none any more.
+// Each share, as whom it is held, and the port of the session that holds it: null if there is none
+// any more.
 constexpr std::string_view kLanes = R"(
     SELECT l.lane::integer, l.publisher::integer, a.client_port
     FROM millrace.relay_lanes l
