@@ -14,9 +14,6 @@ namespace millrace {
 
 namespace {
 
-// Microseconds from 1970 to 2000, where PostgreSQL's times begin.
-constexpr int64_t kPostgresEpochUs = 946684800000000;
-
 // Between looks at what can't be served yet.
 constexpr std::chrono::seconds kLookAgainEvery{3};
 
@@ -27,7 +24,7 @@ StartAt start_of(const Start& start) {
         case Start::Kind::kTime: break;
     }
     return {.kind = StartAt::Kind::kTime,
-            .time = std::chrono::milliseconds((start.microseconds + kPostgresEpochUs) / 1000)};
+            .time = std::chrono::milliseconds((start.microseconds + pg::kEpochUs) / 1000)};
 }
 
 HaltSwitch halt_switch(const ProjectionFile& file) {
@@ -65,8 +62,11 @@ void check_names(const Config& config, const std::vector<ProjectionFile>& files)
     for (const std::string& name : config.names("projections.only")) {
         check("projections.only", name);
     }
-    for (const auto& [name, threads] : config.map("projections.overrides.*.threads")) {
-        check("projections.overrides", name);
+    constexpr std::string_view kOverrides = "projections.overrides.";
+    for (const ConfigEntry& entry : config.entries()) {
+        if (!entry.name.starts_with(kOverrides)) continue;
+        const std::string rest = entry.name.substr(kOverrides.size());
+        check("projections.overrides", rest.substr(0, rest.find('.')));
     }
 }
 

@@ -1,5 +1,6 @@
 #include "core/uuid.h"
 
+#include <openssl/evp.h>
 #include <openssl/rand.h>
 
 #include <cstring>
@@ -27,6 +28,20 @@ Uuid Uuid::random() {
     Uuid uuid;
     MILLRACE_CHECK(RAND_bytes(uuid.bytes.data(), 16) == 1, "the system gives random bytes");
     uuid.bytes[6] = static_cast<unsigned char>((uuid.bytes[6] & 0x0F) | 0x40);
+    uuid.bytes[8] = static_cast<unsigned char>((uuid.bytes[8] & 0x3F) | 0x80);
+    return uuid;
+}
+
+Uuid Uuid::of_name(const Uuid& space, std::string_view name) {
+    std::string text(space.view());
+    text += name;
+    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+    MILLRACE_CHECK(EVP_Digest(text.data(), text.size(), digest.data(), nullptr, EVP_sha1(),
+                              nullptr) == 1,
+                   "SHA-1 is there");
+    Uuid uuid;
+    std::memcpy(uuid.bytes.data(), digest.data(), 16);
+    uuid.bytes[6] = static_cast<unsigned char>((uuid.bytes[6] & 0x0F) | 0x50);
     uuid.bytes[8] = static_cast<unsigned char>((uuid.bytes[8] & 0x3F) | 0x80);
     return uuid;
 }

@@ -14,6 +14,8 @@ struct Uuid {
 
     // Random, version 4.
     static Uuid random();
+    // Version 5: the same for the same name in the same space. Source: RFC 4122, section 4.3.
+    static Uuid of_name(const Uuid& space, std::string_view name);
     // The canonical text with hyphens, in either case; anything else is nullopt.
     static std::optional<Uuid> parse(std::string_view text);
     static Uuid from_bytes(const char* bytes);

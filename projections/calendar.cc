@@ -1,5 +1,7 @@
 #include "projections/calendar.h"
 
+#include <chrono>
+
 namespace millrace {
 
 namespace {
@@ -100,11 +102,6 @@ std::optional<int64_t> parse_rfc3339(std::string_view text) {
     const std::chrono::microseconds time = (*date - kPostgresEpoch) + *minutes - *offset +
                                            std::chrono::seconds{*seconds} + *fraction;
     return time.count();
-}
-
-int64_t postgres_time(std::chrono::milliseconds since_1970) {
-    const auto epoch = kPostgresEpoch.time_since_epoch();
-    return std::chrono::duration_cast<std::chrono::microseconds>(since_1970 - epoch).count();
 }
 
 }  // namespace millrace

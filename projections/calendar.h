@@ -1,6 +1,5 @@
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -14,7 +13,5 @@ std::optional<int32_t> parse_date(std::string_view text);
 // Microseconds, of an RFC 3339 time with an offset; more than six digits of a second are rounded,
 // as PostgreSQL does.
 std::optional<int64_t> parse_rfc3339(std::string_view text);
-// Microseconds.
-int64_t postgres_time(std::chrono::milliseconds since_1970);
 
 }  // namespace millrace

@@ -144,7 +144,7 @@ void ColumnReader::add_meta(const Event& event, Meta meta, BatchRows& rows) {
         case Meta::kOrd: pg::append_int64(out, static_cast<int64_t>(rows.row_count()) + 1); break;
         case Meta::kPartition: pg::append_int32(out, event.partition); break;
         case Meta::kOffset: pg::append_int64(out, event.offset); break;
-        case Meta::kTs: pg::append_int64(out, postgres_time(event.timestamp)); break;
+        case Meta::kTs: pg::append_int64(out, pg::timestamp_of(event.timestamp)); break;
         case Meta::kDeleted: out.push_back(event.payload ? '\0' : '\1'); break;
         case Meta::kPayload: return add_payload(event, rows);
         case Meta::kId: {

@@ -1,7 +1,5 @@
 #include "relay/message.h"
 
-#include <openssl/evp.h>
-
 #include <array>
 #include <charconv>
 #include <chrono>
@@ -10,7 +8,9 @@
 
 #include "core/failure.h"
 #include "core/kafka/admin.h"
+#include "schema/base64.h"
 #include "schema/correlation.h"
+#include "schema/raw_headers.h"
 
 namespace millrace {
 
@@ -21,15 +21,34 @@ void add_header(rd_kafka_headers_t* headers, std::string_view name, std::string_
                         static_cast<ssize_t>(value.size()));
 }
 
-// The row's own headers: strings as they are, other JSON values as their text.
-void add_row_headers(rd_kafka_headers_t* headers, std::string_view json) {
+void add_raw_headers(rd_kafka_headers_t* headers, std::string_view json) {
+    const auto decoded = decode_headers(json);
+    if (!decoded) throw poison("task_refused", "the task's raw headers can't be read");
+    for (const RawHeader& header : *decoded) {
+        if (header.value) {
+            add_header(headers, header.name, *header.value);
+        } else {
+            rd_kafka_header_add(headers, header.name.data(),
+                                static_cast<ssize_t>(header.name.size()), nullptr, -1);
+        }
+    }
+}
+
+// The row's own headers: strings as they are, other JSON values as their text. True if they are
+// those of another message, whose copy this is.
+bool add_row_headers(rd_kafka_headers_t* headers, std::string_view json) {
     const auto object = nlohmann::ordered_json::parse(json, nullptr, /*allow_exceptions=*/false);
     // PostgreSQL's json takes some escapes that are no Unicode, such as half a surrogate pair.
     if (!object.is_object()) throw poison("task_refused", "the task's headers are no valid JSON");
+    if (object.size() == 1 && object.contains(kRawHeaders)) {
+        add_raw_headers(headers, object[std::string(kRawHeaders)].dump());
+        return true;
+    }
     for (const auto& [name, value] : object.items()) {
         add_header(headers, name,
                    value.is_string() ? value.get_ref<const std::string&>() : value.dump());
     }
+    return false;
 }
 
 std::string json_string(std::string_view text) {
@@ -38,15 +57,6 @@ std::string json_string(std::string_view text) {
 
 std::string json_string_or_null(const std::optional<std::string_view>& text) {
     return text ? json_string(*text) : "null";
-}
-
-std::string base64(std::string_view bytes) {
-    std::string text((bytes.size() + 2) / 3 * 4 + 1, '\0');
-    const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
-                                       reinterpret_cast<const unsigned char*>(bytes.data()),
-                                       static_cast<int>(bytes.size()));
-    text.resize(static_cast<size_t>(length));
-    return text;
 }
 
 // RFC 3339 in UTC with microseconds.
@@ -66,28 +76,29 @@ std::string timestamp_text(int64_t microseconds) {
 }  // namespace
 
 kafka::Record MessageWriter::record(const Task& task, int32_t partition, int64_t n) {
+    bool is_copy = false;
     kafka::Record record{.topic = task.topic,
                          .partition = partition,
                          .key = task.key,
                          .value = task.payload,
                          .timestamp = std::chrono::milliseconds(task.created_at_us / 1000),
-                         .headers = headers(task, n)};
-    // A tombstone stays one in both formats: compaction must see it.
-    if (format_ == MessageFormat::kEnvelope && task.payload) {
+                         .headers = headers(task, n, is_copy)};
+    // A tombstone stays one in both formats: compaction must see it. A copy keeps its value.
+    if (format_ == MessageFormat::kEnvelope && task.payload && !is_copy) {
         write_envelope(task);
         record.value = envelope_;
     }
     return record;
 }
 
-rd_kafka_headers_t* MessageWriter::headers(const Task& task, int64_t n) {
+rd_kafka_headers_t* MessageWriter::headers(const Task& task, int64_t n, bool& is_copy) {
     std::unique_ptr<rd_kafka_headers_t, decltype(&rd_kafka_headers_destroy)> headers(
         rd_kafka_headers_new(8), &rd_kafka_headers_destroy);
     add_header(headers.get(), "id", task.event_id.text());
     add_header(headers.get(), "type", task.task_type);
     if (task.tenant_id) add_header(headers.get(), "tenant", *task.tenant_id);
     if (task.actor_id) add_header(headers.get(), "actor", *task.actor_id);
-    if (task.headers) add_row_headers(headers.get(), *task.headers);
+    if (task.headers) is_copy = add_row_headers(headers.get(), *task.headers);
 
     const size_t prefix_size = sequence_prefix_.size();
     std::array<char, 24> digits{};
@@ -106,7 +117,7 @@ void MessageWriter::write_envelope(const Task& task) {
     envelope_ += ",\"timestamp\":\"" + timestamp_text(task.created_at_us) + "\"";
     envelope_ += ",\"actor_id\":" + json_string_or_null(task.actor_id);
     if (task.payload_is_bytes) {
-        envelope_ += ",\"payload_base64\":\"" + base64(*task.payload) + "\"";
+        envelope_ += ",\"payload_base64\":\"" + encode_base64(*task.payload) + "\"";
     } else {
         envelope_ += ",\"payload\":";
         envelope_ += *task.payload;

@@ -24,7 +24,7 @@ class MessageWriter {
     kafka::Record record(const Task& task, int32_t partition, int64_t n);
 
   private:
-    rd_kafka_headers_t* headers(const Task& task, int64_t n);
+    rd_kafka_headers_t* headers(const Task& task, int64_t n, bool& is_copy);
     void write_envelope(const Task& task);
 
     MessageFormat format_;

@@ -1,6 +1,5 @@
 #include "schema/event_parser.h"
 
-#include <openssl/evp.h>
 #include <simdjson.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include <vector>
 
 #include "core/uuid.h"
+#include "schema/base64.h"
 
 namespace millrace {
 
@@ -81,7 +81,7 @@ class EventParser::EnvelopeReader {
 
   private:
     void read_member(std::string_view name, simdjson::ondemand::value member, Envelope& envelope);
-    std::string_view decode_base64(std::string_view text);
+    std::string_view decode(std::string_view base64);
 
     simdjson::ondemand::parser parser_;
     std::string padded_;
@@ -164,7 +164,7 @@ void EventParser::EnvelopeReader::read_member(std::string_view name,
     } else if (name == "payload") {
         envelope.payload = raw_json(member);
     } else if (name == "payload_base64") {
-        envelope.payload = decode_base64(member.get_string());
+        envelope.payload = decode(member.get_string());
     } else if (name == "metadata") {
         read_metadata(member, envelope);
     } else {
@@ -173,18 +173,11 @@ void EventParser::EnvelopeReader::read_member(std::string_view name,
     }
 }
 
-std::string_view EventParser::EnvelopeReader::decode_base64(std::string_view text) {
-    decoded_.resize(text.size() / 4 * 3);
-    const int length = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(decoded_.data()),
-                                       reinterpret_cast<const unsigned char*>(text.data()),
-                                       static_cast<int>(text.size()));
-    if (text.size() % 4 != 0 || length != static_cast<int>(decoded_.size())) refuse();
-    // OpenSSL counts the padding's zero bytes in.
-    size_t padding = 0;
-    while (padding < 2 && padding < text.size() && text[text.size() - 1 - padding] == '=') {
-        ++padding;
-    }
-    return std::string_view(decoded_).substr(0, decoded_.size() - padding);
+std::string_view EventParser::EnvelopeReader::decode(std::string_view base64) {
+    std::optional<std::string> bytes = decode_base64(base64);
+    if (!bytes) refuse();
+    decoded_ = *std::move(bytes);
+    return decoded_;
 }
 
 std::optional<std::string_view> find_header(const Event& event, std::string_view name) {

@@ -38,6 +38,15 @@ unsigned array_oid(Type element) {
     MILLRACE_CHECK(false, "every bound type has an array type");
 }
 
+int64_t timestamp_of(std::chrono::milliseconds since_1970) {
+    return std::chrono::microseconds(since_1970).count() - kEpochUs;
+}
+
+std::chrono::milliseconds time_of(int64_t timestamp) {
+    return std::chrono::floor<std::chrono::milliseconds>(
+        std::chrono::microseconds(timestamp + kEpochUs));
+}
+
 void append_int16(std::string& out, int16_t value) {
     append_big_endian(out, static_cast<uint16_t>(value));
 }
@@ -124,6 +133,10 @@ Params& Params::bytea(std::string_view value) {
     return own(static_cast<unsigned>(Type::kBytea), value);
 }
 
+Params& Params::optional_bytea(const std::optional<std::string>& value) {
+    return value ? bytea(*value) : null(Type::kBytea);
+}
+
 Params& Params::boolean(bool value) {
     return own(static_cast<unsigned>(Type::kBool), {value ? "\1" : "\0", 1});
 }
@@ -152,6 +165,11 @@ Params& Params::uuid(const Uuid& value) {
 
 Params& Params::array(ArrayBuilder& array) {
     return own(array_oid(array.element()), array.take());
+}
+
+Params& Params::null_array(Type element) {
+    slots_.push_back({array_oid(element), true, nullptr, 0, 0});
+    return *this;
 }
 
 Params& Params::borrow(unsigned oid, std::string_view bytes) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -29,6 +30,13 @@ enum class Type : unsigned {
 
 // The oid of the array type over `element`.
 unsigned array_oid(Type element);
+
+// Microseconds from 1970 to 2000, where PostgreSQL's times begin.
+constexpr int64_t kEpochUs = 946684800000000;
+// A timestamptz as the binary format has it.
+int64_t timestamp_of(std::chrono::milliseconds since_1970);
+// And back; rounded down.
+std::chrono::milliseconds time_of(int64_t timestamp);
 
 // Appends `value` as PostgreSQL's binary format has it: network byte order.
 void append_int16(std::string& out, int16_t value);
@@ -71,12 +79,14 @@ class Params {
     Params& text(std::string_view value);
     Params& optional_text(const std::optional<std::string>& value);
     Params& bytea(std::string_view value);
+    Params& optional_bytea(const std::optional<std::string>& value);
     Params& boolean(bool value);
     Params& int2(int16_t value);
     Params& int4(int32_t value);
     Params& int8(int64_t value);
     Params& uuid(const Uuid& value);
     Params& array(ArrayBuilder& array);
+    Params& null_array(Type element);
     // `bytes` must outlive the call that sends the statement.
     Params& borrow(unsigned oid, std::string_view bytes);
 

@@ -1,5 +1,6 @@
 #include "core/pg/result.h"
 
+#include <bit>
 #include <cstdlib>
 
 #include "core/check.h"
@@ -79,6 +80,11 @@ int64_t Result::integer(int row, int column) const {
         number = number << 8 | static_cast<unsigned char>(value[i]);
     }
     return number;
+}
+
+double Result::number(int row, int column) const {
+    MILLRACE_CHECK(bytes(row, column).size() == 8, "a double has 8 bytes");
+    return std::bit_cast<double>(integer(row, column));
 }
 
 bool Result::boolean(int row, int column) const { return bytes(row, column) == "\1"; }

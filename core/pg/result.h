@@ -51,6 +51,7 @@ class Result {
     std::optional<std::string> optional_text(int row, int column) const;
     // Any of smallint, integer, bigint, xid8, oid, timestamptz (microseconds since 2000-01-01).
     int64_t integer(int row, int column) const;
+    double number(int row, int column) const;  // Of double precision.
     bool boolean(int row, int column) const;
     Uuid uuid(int row, int column) const;
 

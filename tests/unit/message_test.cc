@@ -10,6 +10,7 @@
 
 #include "core/failure.h"
 #include "core/kafka/admin.h"
+#include "schema/raw_headers.h"
 #include "tests/support/failures.h"
 
 namespace millrace {
@@ -133,6 +134,33 @@ TEST(Message, NumbersEachRecordByItsOwnN) {
 
 // PostgreSQL's json takes half a surrogate pair, which no UTF-8 header can carry. It used to become
 // a nameless header that said "<discarded>".
+TEST(Message, ThatCopiesAnotherHasItsHeadersByteForByteAndNoEnvelope) {
+    Task task = some_task();
+    const std::string odd("\x00\xFF", 2);
+    const std::string raw = "{\"millrace-headers\": " +
+                            encode_headers({{.name = "twice", .value = "a"},
+                                            {.name = "twice", .value = odd}}) +
+                            "}";
+    task.headers = raw;
+    MessageWriter writer = enveloping();
+
+    const kafka::Record record = writer.record(task, 0, 1);
+
+    EXPECT_EQ(record.value, task.payload);
+    EXPECT_THAT(headers_of(record),
+                ElementsAre(Pair("id", kEventId), Pair("type", "OrderPlaced"), Pair("twice", "a"),
+                            Pair("twice", odd), Pair("millrace-seq", "0190b2f0.5.1.1")));
+    const std::string broken = R"({"millrace-headers": [["a", 1]]})";
+    task.headers = broken;
+    EXPECT_EQ(test::failure_of([&] { writer.record(task, 0, 1); }).reason(), "task_refused");
+    // One name among others is no copy.
+    const std::string among = R"({"millrace-headers": [], "x": "y"})";
+    task.headers = among;
+    const kafka::Record enveloped = writer.record(task, 0, 1);
+    rd_kafka_headers_destroy(enveloped.headers);
+    EXPECT_NE(enveloped.value, task.payload);
+}
+
 TEST(Message, OfUnreadableHeadersIsRefused) {
     Task task = some_task();
     task.headers = R"({"broken": "\ud800"})";

@@ -43,6 +43,14 @@ TEST(Uuid, RandomOnesAreOfVersionFour) {
     }
 }
 
+// As other implementations make it of this name in RFC 4122's space of domain names.
+TEST(Uuid, OfANameIsOfVersionFive) {
+    const Uuid domains = *Uuid::parse("6ba7b810-9dad-11d1-80b4-00c04fd430c8");
+
+    EXPECT_EQ(Uuid::of_name(domains, "www.example.com").text(),
+              "2ed6657d-e927-568b-95e1-2665a8aea6a2");
+}
+
 TEST(Uuid, RandomOnesDiffer) {
     std::set<Uuid> seen;
 
