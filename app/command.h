@@ -11,6 +11,7 @@
 #include "app/config.h"
 #include "app/demo/demo.h"
 #include "app/installer.h"
+#include "consumers/letter_store.h"
 #include "core/pg/session.h"
 #include "relay/ledger_resume.h"
 #include "schema/installation.h"
@@ -29,6 +30,13 @@ struct Arguments {
     std::optional<Trust> trust;       // Of `ledger resume`.
     int task_count_max = 100'000;     // Of `outbox status`.
     std::string projection;           // Of `projection resume`.
+    LetterFilter letters;             // Of the verbs of `dlq`.
+    int64_t letter_count_max = 0;     // 0: all of them.
+    bool is_dry_run = false;
+    bool is_out_of_order = false;
+    int redrive_count_max = 5;
+    double letters_per_second = 0;    // 0: as fast as it goes.
+    int64_t letter_id = 0;            // Of `dlq show`.
     DemoOptions demo;
     BenchOptions bench;
 
@@ -81,6 +89,7 @@ void add_migrate(CLI::App& root, Choice& choice);
 void add_validate(CLI::App& root, Choice& choice);
 void add_projection(CLI::App& root, Choice& choice);
 void add_outbox(CLI::App& root, Choice& choice);
+void add_dlq(CLI::App& root, Choice& choice);
 void add_lanes(CLI::App& root, Choice& choice);
 void add_ledger(CLI::App& root, Choice& choice);
 void add_config(CLI::App& root, Choice& choice);

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <stdexcept>
 
 #include "app/config_file.h"
+#include "consumers/failure_policy.h"
 #include "core/check.h"
 #include "core/failure.h"
 #include "core/nearest_name.h"
@@ -172,6 +174,16 @@ void Config::check_together(const Environment& environment,
         mistakes.push_back(where + "postgres.url is missing");
     }
     if (text("kafka.brokers").empty()) mistakes.push_back(where + "kafka.brokers is missing");
+    for (const ConfigEntry& entry : entries_) {
+        if (entry.key->name != "projections.overrides.*.sqlstates.*") continue;
+        const std::string code = entry.name.substr(entry.name.rfind('.') + 1);
+        try {
+            parse_override(code, entry.text);
+        } catch (const std::invalid_argument& fault) {
+            mistakes.push_back(entry.origin + ": " + entry.name + ": '" + code + "' " +
+                               fault.what());
+        }
+    }
     if (duration("relay.poll.min") > duration("relay.poll.max")) {
         mistakes.push_back(entry("relay.poll.min").origin +
                            ": relay.poll.min is above relay.poll.max");
@@ -180,6 +192,10 @@ void Config::check_together(const Environment& environment,
 
 int Config::count(std::string_view name) const {
     return static_cast<int>(parse_count(text(name)).value_or(0));
+}
+
+double Config::share(std::string_view name) const {
+    return parse_share(text(name)).value_or(0);
 }
 
 int64_t Config::bytes(std::string_view name) const { return parse_size(text(name)).value_or(0); }
@@ -193,7 +209,10 @@ std::map<std::string, std::string> Config::map(std::string_view name) const {
     const size_t tail = name.size() - star - 1;
     std::map<std::string, std::string> found;
     for (const ConfigEntry& entry : entries_) {
-        if (entry.key->name != name) continue;
+        const bool fits = entry.key->is_map() && entry.name.size() > star + tail &&
+                          entry.name.starts_with(name.substr(0, star)) &&
+                          entry.name.ends_with(name.substr(star + 1));
+        if (!fits) continue;
         found[entry.name.substr(star, entry.name.size() - star - tail)] = entry.text;
     }
     return found;

@@ -36,7 +36,9 @@ class Config {
     int64_t bytes(std::string_view name) const;
     std::chrono::milliseconds duration(std::string_view name) const;
     const std::vector<std::string>& names(std::string_view name) const { return entry(name).items; }
-    // Entries of a map: what stands for the `*`, with its value; `kafka.properties.*`.
+    double share(std::string_view name) const;
+    // Entries of a map: what stands for the `*`, with its value; `kafka.properties.*`. Of a key
+    // with two, the first is to be filled in: `projections.overrides.orders.sqlstates.*`.
     std::map<std::string, std::string> map(std::string_view name) const;
     // A path of the file's, relative to the file's folder.
     std::filesystem::path path(std::string_view name) const;

@@ -7,7 +7,7 @@
 
 namespace millrace {
 
-enum class KeyType { kText, kBoolean, kCount, kDuration, kSize, kChoice, kNames };
+enum class KeyType { kText, kBoolean, kCount, kDuration, kSize, kShare, kChoice, kNames };
 
 // One key of the configuration. The file's parser, the environment, `config show`, the help and the
 // documentation's test all read this one list.

@@ -104,6 +104,15 @@ std::optional<int64_t> parse_count(std::string_view text) {
     return parse_with_unit(text, {{"", 1}});
 }
 
+std::optional<double> parse_share(std::string_view text) {
+    double share = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), share,
+                                              std::chars_format::fixed);
+    if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+    if (!(share >= 0 && share <= 1)) return std::nullopt;
+    return share;
+}
+
 std::optional<std::string> fault_of(const ConfigKey& key, std::string_view text) {
     switch (key.type) {
         case KeyType::kText:
@@ -121,6 +130,9 @@ std::optional<std::string> fault_of(const ConfigKey& key, std::string_view text)
             return range_fault(parse_size(text), key,
                                "a size: a whole number and B, KiB, MiB or GiB, such as 4MiB",
                                size_units());
+        case KeyType::kShare:
+            if (parse_share(text)) return std::nullopt;
+            return "is no number from 0 to 1, such as 0.05";
         case KeyType::kChoice:
             if (is_choice(key.choices, text)) return std::nullopt;
             return "is none of " + as_list(key.choices);

@@ -17,6 +17,8 @@ std::optional<int64_t> parse_duration(std::string_view text);
 // B, KiB, MiB or GiB, as bytes.
 std::optional<int64_t> parse_size(std::string_view text);
 std::optional<int64_t> parse_count(std::string_view text);
+// A decimal number from 0 to 1.
+std::optional<double> parse_share(std::string_view text);
 
 // What is wrong with `text` as a value of `key`; nothing if it is right.
 std::optional<std::string> fault_of(const ConfigKey& key, std::string_view text);

@@ -77,6 +77,7 @@ void build(CLI::App& root, Choice& choice) {
     add_validate(root, choice);
     add_outbox(root, choice);
     add_projection(root, choice);
+    add_dlq(root, choice);
     add_lanes(root, choice);
     add_ledger(root, choice);
     add_bench(root, choice);

@@ -23,6 +23,27 @@ int thread_count_of(const Config& config, const std::string& projection) {
     return own != overridden.end() ? std::stoi(own->second) : config.count("projections.threads");
 }
 
+OnPoison parse_on_poison(const std::string& text) {
+    if (text == "skip") return OnPoison::kSkip;
+    return text == "halt" ? OnPoison::kHalt : OnPoison::kParkKey;
+}
+
+OnPoison on_poison_of(const Config& config, const std::string& projection) {
+    const auto overridden = config.map("projections.overrides.*.on_poison");
+    const auto own = overridden.find(projection);
+    return parse_on_poison(own != overridden.end() ? own->second
+                                                   : config.text("projections.on_poison"));
+}
+
+ClassOverrides class_overrides_of(const Config& config, const std::string& projection) {
+    ClassOverrides overrides;
+    for (const auto& [code, name] :
+         config.map("projections.overrides." + projection + ".sqlstates.*")) {
+        overrides.push_back(parse_override(code, name));
+    }
+    return overrides;
+}
+
 }  // namespace
 
 LogOptions log_options(const Config& config, const std::string& instance) {
@@ -85,6 +106,15 @@ ProjectionOptions projection_options(const Config& config, const Installation& i
     options.retry_backoff = config.duration("projections.retry.backoff");
     options.statement_timeout = config.duration("projections.statement_timeout");
     options.on_gap = config.text("projections.on_gap") == "count" ? OnGap::kCount : OnGap::kHalt;
+    options.letters = {.on_poison = on_poison_of(config, name),
+                       .letter_count_max = config.count("projections.caps.letters"),
+                       .parked_count_max = config.count("projections.caps.parked"),
+                       .copies_to_kafka = config.boolean("projections.dlq_topics")};
+    options.storm = {
+        .share = config.share("projections.storm.share"),
+        .event_count_window = static_cast<size_t>(config.count("projections.storm.window")),
+        .in_a_row = static_cast<size_t>(config.count("projections.storm.in_a_row"))};
+    options.overrides = class_overrides_of(config, name);
     return options;
 }
 

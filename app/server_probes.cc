@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "consumers/letter_store.h"
 #include "core/kafka/admin.h"
 #include "core/log.h"
 #include "core/stop.h"
@@ -14,12 +15,15 @@ namespace {
 
 constexpr std::chrono::seconds kEvery{1};
 constexpr std::chrono::seconds kAnswerLimit{4};
+// A look at the dead letters counts rows.
+constexpr int kLettersEvery = 10;
 
 }  // namespace
 
 PostgresProbe::PostgresProbe(pg::SessionOptions options, Health& health, Metrics& metrics)
     : options_(std::move(options)),
       health_(health),
+      metrics_(metrics),
       up_(metrics.gauge("millrace_postgres_up", "1 if the last look at PostgreSQL succeeded.")) {
     options_.application_name += " probe";
     options_.connect_timeout = kAnswerLimit;
@@ -29,6 +33,7 @@ PostgresProbe::PostgresProbe(pg::SessionOptions options, Health& health, Metrics
 void PostgresProbe::run(std::stop_token stop) {
     std::optional<pg::Session> session;
     bool was_up = true;
+    int looks = 0;
     do {
         try {
             if (!session) session.emplace(options_);
@@ -38,6 +43,7 @@ void PostgresProbe::run(std::stop_token stop) {
                                  " is halted: " + projection.reason);
             }
             health_.set_halted(std::move(halted));
+            if (looks++ % kLettersEvery == 0) show_letters(*session);
             health_.note_answer(Server::kPostgres);
             up_.Set(1);
             if (!was_up) log(LogLevel::kInfo, "probe", "PostgreSQL answers again");
@@ -53,6 +59,26 @@ void PostgresProbe::run(std::stop_token stop) {
             was_up = false;
         }
     } while (wait_for(stop, kEvery));
+}
+
+void PostgresProbe::show_letters(pg::Session& session) {
+    for (const OpenLetters& open : LetterStore(session).open()) {
+        const Metrics::Labels labels{{"projection", open.projection}};
+        metrics_
+            .gauge("millrace_projection_letters_open",
+                   "Dead letters that wait for an operator, of the installation.", labels)
+            .Set(static_cast<double>(open.letter_count));
+        metrics_
+            .gauge("millrace_projection_oldest_letter_seconds", "Age of the oldest of them.",
+                   labels)
+            .Set(open.oldest_seconds);
+        metrics_
+            .gauge("millrace_projection_keys_parked", "Keys whose events wait behind one.", labels)
+            .Set(static_cast<double>(open.parked_key_count));
+        metrics_
+            .gauge("millrace_projection_events_parked", "Events that wait behind one.", labels)
+            .Set(static_cast<double>(open.parked_event_count));
+    }
 }
 
 KafkaProbe::KafkaProbe(const kafka::ClientOptions& options, std::string ledger_topic,

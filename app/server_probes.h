@@ -10,8 +10,9 @@
 
 namespace millrace {
 
-// Asks PostgreSQL each second whether it answers and what is halted, through a session of its own,
-// so that no request of /readyz ever waits for it. One thread.
+// Asks PostgreSQL each second whether it answers and what is halted, and now and then what was set
+// aside, through a session of its own, so that no request of /readyz or /metrics ever waits for it.
+// One thread.
 class PostgresProbe {
   public:
     PostgresProbe(pg::SessionOptions options, Health& health, Metrics& metrics);
@@ -21,7 +22,10 @@ class PostgresProbe {
 
   private:
     pg::SessionOptions options_;
+    void show_letters(pg::Session& session);
+
     Health& health_;
+    Metrics& metrics_;
     prometheus::Gauge& up_;
 };
 

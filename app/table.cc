@@ -78,4 +78,8 @@ void print_json(std::ostream& out, const nlohmann::ordered_json& value) {
     out << value.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << '\n';
 }
 
+void print_json_line(std::ostream& out, const nlohmann::ordered_json& value) {
+    out << value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << '\n';
+}
+
 }  // namespace millrace

@@ -34,6 +34,9 @@ std::string with_commas(int64_t number);
 // A line of JSON; bytes that are not UTF-8 are replaced.
 void print_json(std::ostream& out, const nlohmann::ordered_json& value);
 
+// The same on one line, for streams of them.
+void print_json_line(std::ostream& out, const nlohmann::ordered_json& value);
+
 // A cell of something that may be missing.
 template <typename Value>
 Table::Cell cell_of(const std::optional<Value>& value) {

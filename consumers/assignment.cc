@@ -98,8 +98,16 @@ void Assignment::resync(OwnedPartition& partition, Positions& positions) {
     const std::optional<PositionRow> row = positions.read(partition.where);
     if (!row) throw position_missing(partition.where);
     if (row->is_mine) {
-        // Somebody changed it in our name: an operator's verb, or our own COMMIT in doubt. What was
-        // read belongs to the old offset (PROTOCOL 7.4).
+        // Somebody changed it in our name: an operator's verb, or our own COMMIT in doubt.
+        taker_.load_parked(partition, positions);
+        if (row->position.next_offset == partition.position.next_offset &&
+            partition.generation != 0) {
+            // It stands where it stood, so what was read goes on from there (PROTOCOL 7.4): a
+            // re-drive moves the epoch on again and again.
+            partition.position.epoch = row->position.epoch;
+            partition.set_held();
+            return;
+        }
         log(LogLevel::kWarn, "consumers", "position adopted",
             {{"partition", partition.where.text()},
              {"offset", row->position.next_offset},
@@ -137,6 +145,7 @@ void Assignment::applied(OwnedPartition& partition, const Batch& batch) {
     partition.position.next_offset = batch.move.to;
     partition.position.leader_epoch = batch.move.leader_epoch;
     partition.retake_wait = milliseconds(0);
+    partition.parked_keys.insert(batch.parked_keys.begin(), batch.parked_keys.end());
     partition.note_success(options_.batch);
     if (!partition.has_batches(options_.batch, 1)) consumer_.resume(partition.where);
     to_commit_[partition.where] = batch.move.to;
@@ -307,10 +316,12 @@ void Assignment::confirm(OwnedPartition& partition, Positions& positions, Batch*
         batch->is_committed = true;
     } else if (position->next_offset != partition.position.next_offset ||
                partition.generation == 0) {
+        taker_.load_parked(partition, positions);
         begin(partition, *position);
         return;
     }
     partition.position.epoch = position->epoch;
+    taker_.load_parked(partition, positions);
     partition.set_held();
 }
 

@@ -1,5 +1,7 @@
 #include "consumers/batch.h"
 
+#include <algorithm>
+
 #include "core/check.h"
 #include "core/log.h"
 #include "schema/correlation.h"
@@ -46,6 +48,36 @@ std::string_view sequence_header(const Event& event) {
 
 }  // namespace
 
+void Batch::set_aside(DeadLetter letter, const Event& event) {
+    if (letter.parks) parked_keys.emplace(*event.key);
+    std::erase(items, letter.index);
+    const auto place = std::upper_bound(
+        letters.begin(), letters.end(), letter,
+        [](const DeadLetter& a, const DeadLetter& b) { return a.index < b.index; });
+    letters.insert(place, std::move(letter));
+}
+
+FillEvent records_of(const OwnedPartition& partition) {
+    return [&partition](size_t index, Event& event) {
+        fill(event, partition, *partition.records[index]);
+    };
+}
+
+StormBreaker judge(StormBreaker storm, const Batch& batch) {
+    size_t good_count = 0;
+    for (const DeadLetter& letter : batch.letters) {
+        const auto before = std::lower_bound(batch.items.begin(), batch.items.end(), letter.index) -
+                            batch.items.begin();
+        storm.note_good(static_cast<size_t>(before) - good_count);
+        good_count = static_cast<size_t>(before);
+        storm.note_letter();
+        // Later good ones don't undo it.
+        if (storm.is_tripped()) return storm;
+    }
+    storm.note_good(batch.items.size() - good_count);
+    return storm;
+}
+
 std::string Batch::text() const {
     return where.text() + "@" + std::to_string(move.from) + "-" + std::to_string(move.to - 1);
 }
@@ -55,8 +87,10 @@ Batch BatchCollector::collect(OwnedPartition& partition, const BatchLimits& limi
     batch.move.to = batch.move.from;
     handler_.clear();
     for (const kafka::Message& message : partition.records) {
-        if (handler_.event_count() >= partition.event_count_max(limits)) break;
-        if (handler_.byte_count() >= limits.byte_count) break;
+        if (handler_.event_count() + batch.set_aside_count() >= partition.event_count_max(limits)) {
+            break;
+        }
+        if (handler_.byte_count() + batch.set_aside_byte_count >= limits.byte_count) break;
         try {
             if (take(partition, *message, batch) == Taken::kNotHere) break;
         } catch (const Failure&) {
@@ -93,27 +127,52 @@ BatchCollector::Taken BatchCollector::take(OwnedPartition& partition,
         ++batch.skipped[event_.payload ? "type" : "tombstone"];
         return Taken::kTaken;
     }
-    if (!collect(partition.where, is_first)) {
-        MILLRACE_CHECK(handler_.event_count() > 0, "an empty batch takes any event");
-        return Taken::kNotHere;
+    if (is_parked(partition, batch)) {
+        batch.parked.push_back(batch.record_count);
+        batch.set_aside_byte_count += message.len + message.key_len;
+        return Taken::kTaken;
     }
-    if (handler_.event_count() == 1) batch.oldest = event_.timestamp;
-    return Taken::kTaken;
+    return collect(partition, message, batch);
 }
 
-// A record that is refused halts the projection once it is the first of its batch.
-bool BatchCollector::collect(const TopicPartition& where, bool is_first) {
+// PROTOCOL 7.5.
+bool BatchCollector::is_parked(const OwnedPartition& partition, const Batch& batch) const {
+    if (!event_.key) return false;
+    return (!partition.parked_keys.empty() && partition.parked_keys.contains(*event_.key)) ||
+           (!batch.parked_keys.empty() && batch.parked_keys.contains(*event_.key));
+}
+
+// A record that can't be parsed names itself: nothing is sent for it, nobody has to look for it.
+BatchCollector::Taken BatchCollector::collect(const OwnedPartition& partition,
+                                              const rd_kafka_message_t& message, Batch& batch) {
+    const bool halts = on_poison_ == OnPoison::kHalt;
     try {
-        return handler_.collect(event_);
+        if (!handler_.collect(event_)) {
+            MILLRACE_CHECK(handler_.event_count() > 0, "an empty batch takes any event");
+            return Taken::kNotHere;
+        }
     } catch (const Failure& failure) {
-        if (is_first) {
-            log(LogLevel::kError, "consumers", "event refused",
-                {{"record", where.text() + "@" + std::to_string(event_.offset)},
+        if (failure.kind() != FailureKind::kPoison) throw;
+        if (!halts || batch.record_count == 0) {
+            log(LogLevel::kError, "consumers", halts ? "event refused" : "event set aside",
+                {{"record", partition.where.text() + "@" + std::to_string(event_.offset)},
                  {"reason", failure.reason()},
                  {"correlation_id", correlation_id(event_)}});
         }
-        throw;
+        // Under this policy what stands before it is applied first.
+        if (halts) throw;
+        DeadLetter letter{.index = batch.record_count,
+                          .parks = on_poison_ == OnPoison::kParkKey && event_.key.has_value(),
+                          .cause = {.failure_class = FailureClass::kRecord,
+                                    .reason = failure.reason(),
+                                    .error = failure.detail()}};
+        batch.set_aside(std::move(letter), event_);
+        batch.set_aside_byte_count += message.len + message.key_len;
+        return Taken::kTaken;
     }
+    if (handler_.event_count() == 1) batch.oldest = event_.timestamp;
+    batch.items.push_back(batch.record_count);
+    return Taken::kTaken;
 }
 
 // PROTOCOL 7.4. A record that is judged is noted at once, unless it halts: then it is judged again

@@ -4,27 +4,41 @@
 #include <string>
 
 #include "consumers/batch.h"
+#include "consumers/bisection.h"
+#include "consumers/dead_letters.h"
 #include "consumers/handler.h"
 #include "consumers/positions.h"
+#include "consumers/refusal.h"
 #include "core/pg/session.h"
 
 namespace millrace {
 
-// What PostgreSQL refused in a batch.
-struct Refusal {
-    pg::ServerError error;
-    std::string statement;    // Which: of the handler's, file and line.
-    bool is_of_move = false;  // The compare-and-set's: nothing behind it ran.
-
-    // One line: statement, message, SQLSTATE, constraint.
-    std::string text() const;
+// With what a batch is sent.
+struct BatchTools {
+    pg::Session& session;
+    Positions& positions;
+    Handler& handler;
+    DeadLetters& letters;
 };
 
 // Sends one batch as one transaction in one pipeline: BEGIN, the position's compare-and-set, the
-// handler's statements, COMMIT (PROTOCOL 7.1). Nothing when it is committed. After a Refusal
-// nothing of it is, and the session is idle again. Throws when the connection breaks or no answer
-// comes in time: then only the position tells whether it is.
-std::optional<Refusal> send(pg::Session& session, Positions& positions, Handler& handler,
-                            const Batch& batch);
+// handler's statements, what is set aside, COMMIT (PROTOCOL 7.1). Nothing when it is committed.
+// After a Refusal nothing of it is, and the session is idle again. Throws when the connection
+// breaks or no answer comes in time: then only the position tells whether it is.
+std::optional<Refusal> send(const BatchTools& tools, const FillEvent& fill, const Batch& batch);
+
+// What came of a batch that was sent in parts.
+struct SentInParts {
+    std::optional<Refusal> refusal{};
+    std::string storm{};        // Too much of it is poisoned: not committed. Empty: not so.
+    int statement_count = 0;  // Parts that were tried.
+};
+
+// The same for a batch that was refused as a whole for a record's sake: its culprits are found and
+// set aside in the same transaction (PROTOCOL 7.8), and moved from `items` to `letters`, those
+// behind them to `parked`, once it is committed. The handler holds nothing afterwards.
+SentInParts send_in_parts(const BatchTools& tools, const FillEvent& fill,
+                          const BisectionOptions& options, const StormBreaker& storm,
+                          Batch& batch);
 
 }  // namespace millrace

@@ -1,6 +1,8 @@
 #include "consumers/failure_policy.h"
 
+#include <algorithm>
 #include <array>
+#include <stdexcept>
 
 namespace millrace {
 
@@ -14,6 +16,7 @@ struct Rule {
 // The first that fits decides, so exceptions stand before their class.
 constexpr std::array kRules{
     Rule{"MR001", FailureClass::kLost},
+    Rule{"MR004", FailureClass::kCapped},
     Rule{"40001", FailureClass::kConflict},     // serialization_failure
     Rule{"40P01", FailureClass::kConflict},     // deadlock_detected
     Rule{"55P03", FailureClass::kConflict},     // lock_not_available
@@ -42,7 +45,42 @@ constexpr std::array kRules{
     Rule{"P0001", FailureClass::kRecord},       // raise_exception
 };
 
+// What an override may say; the others are no choice of a projection's.
+struct ClassName {
+    std::string_view name;
+    FailureClass failure_class;
+};
+constexpr std::array kClassNames{ClassName{"conflict", FailureClass::kConflict},
+                                 ClassName{"overload", FailureClass::kOverload},
+                                 ClassName{"environment", FailureClass::kEnvironment},
+                                 ClassName{"bug", FailureClass::kBug},
+                                 ClassName{"record", FailureClass::kRecord}};
+
+std::string class_names() {
+    std::string names;
+    for (const ClassName& known : kClassNames) {
+        names += (names.empty() ? "" : ", ") + std::string(known.name);
+    }
+    return names;
+}
+
 }  // namespace
+
+std::string_view name_of(FailureClass failure_class) {
+    switch (failure_class) {
+        case FailureClass::kConflict: return "conflict";
+        case FailureClass::kOverload: return "overload";
+        case FailureClass::kConnection: return "connection";
+        case FailureClass::kEnvironment: return "environment";
+        case FailureClass::kStalePlan: return "stale_plan";
+        case FailureClass::kBug: return "bug";
+        case FailureClass::kRecord: return "record";
+        case FailureClass::kLost: return "lost";
+        case FailureClass::kCapped: return "capped";
+        case FailureClass::kUnclassified: return "unclassified";
+    }
+    return "invalid";
+}
 
 std::string_view reason_of(FailureClass failure_class) {
     switch (failure_class) {
@@ -54,6 +92,7 @@ std::string_view reason_of(FailureClass failure_class) {
         case FailureClass::kBug: return "pg_bug";
         case FailureClass::kRecord: return "pg_record";
         case FailureClass::kLost: return "position_lost";
+        case FailureClass::kCapped: return "set_aside_cap";
         case FailureClass::kUnclassified: return "pg_unclassified";
     }
     return "invalid";
@@ -67,13 +106,58 @@ std::string_view name_of(NextStep step) {
         case NextStep::kWait: return "wait";
         case NextStep::kPutOff: return "put_off";
         case NextStep::kResync: return "resync";
+        case NextStep::kBisect: return "bisect";
+        case NextStep::kSetAside: return "set_aside";
+        case NextStep::kLeaveCopies: return "leave_copies";
         case NextStep::kHalt: return "halt";
     }
     return "invalid";
 }
 
-FailureClass class_of(std::string_view sqlstate) {
+ClassOverride parse_override(std::string_view prefix, std::string_view class_name) {
+    const bool is_code =
+        prefix.size() >= 2 && prefix.size() <= 5 &&
+        std::all_of(prefix.begin(), prefix.end(), [](char c) {
+            return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z');
+        });
+    if (!is_code) throw std::invalid_argument("is no SQLSTATE, nor the beginning of one");
+    const auto found = std::find_if(kClassNames.begin(), kClassNames.end(),
+                                    [&](const ClassName& known) {
+                                        return known.name == class_name;
+                                    });
+    if (found == kClassNames.end()) {
+        throw std::invalid_argument("is one of " + class_names());
+    }
+    for (const Rule& rule : kRules) {
+        const bool is_touched = rule.prefix.starts_with(prefix) || prefix.starts_with(rule.prefix);
+        if (!is_touched) continue;
+        const FailureClass was = rule.failure_class;
+        if (was == FailureClass::kLost || was == FailureClass::kCapped) {
+            throw std::invalid_argument("would change the meaning of " + std::string(rule.prefix) +
+                                        ", which is millrace's own");
+        }
+        if (was == FailureClass::kConnection) {
+            throw std::invalid_argument("would change the meaning of " + std::string(rule.prefix) +
+                                        ", by which an outage is known");
+        }
+        const bool is_servers = rule.prefix.starts_with("53") || rule.prefix.starts_with("58") ||
+                                rule.prefix.starts_with("XX") || rule.prefix.starts_with("28");
+        if (is_servers && found->failure_class == FailureClass::kRecord) {
+            throw std::invalid_argument("would blame a record for " + std::string(rule.prefix) +
+                                        ", a trouble of the server");
+        }
+    }
+    return {.prefix = std::string(prefix), .failure_class = found->failure_class};
+}
+
+FailureClass class_of(std::string_view sqlstate, const ClassOverrides& overrides) {
     if (sqlstate.empty()) return FailureClass::kConnection;
+    const ClassOverride* best = nullptr;
+    for (const ClassOverride& rule : overrides) {
+        if (!sqlstate.starts_with(rule.prefix)) continue;
+        if (best == nullptr || rule.prefix.size() > best->prefix.size()) best = &rule;
+    }
+    if (best != nullptr) return best->failure_class;
     for (const Rule& rule : kRules) {
         if (sqlstate.starts_with(rule.prefix)) return rule.failure_class;
     }
@@ -93,15 +177,20 @@ NextStep next_step(const FailedAttempt& attempt, int retry_count_max) {
             return may_retry || !can_shrink ? NextStep::kRetry : NextStep::kShrink;
         case FailureClass::kOverload:
             if (can_shrink) return NextStep::kShrink;
-            return may_retry ? NextStep::kRetry : NextStep::kHalt;
+            if (may_retry) return NextStep::kRetry;
+            // One event alone asks for more than the server gives (PROTOCOL 7.8).
+            return attempt.sets_aside ? NextStep::kSetAside : NextStep::kHalt;
         case FailureClass::kConnection: return NextStep::kReconnect;
         case FailureClass::kEnvironment: return NextStep::kWait;
         case FailureClass::kStalePlan:
             // A new session prepares everything again; once is enough to know.
             return attempt.attempt_count == 1 ? NextStep::kReconnect : NextStep::kHalt;
         case FailureClass::kBug: return NextStep::kHalt;
-        case FailureClass::kRecord: return NextStep::kHalt;
+        case FailureClass::kRecord:
+            if (!attempt.sets_aside) return can_shrink ? NextStep::kShrink : NextStep::kHalt;
+            return can_shrink ? NextStep::kBisect : NextStep::kSetAside;
         case FailureClass::kLost: return NextStep::kResync;
+        case FailureClass::kCapped: return NextStep::kHalt;
         case FailureClass::kUnclassified: return may_retry ? NextStep::kRetry : NextStep::kHalt;
     }
     return NextStep::kHalt;

@@ -10,9 +10,7 @@ FleetHalt::FleetHalt(const ProjectionOptions& options, const ProjectionShared& s
     : options_(options), shared_(shared), watch_(watch) {}
 
 void FleetHalt::declare(const std::string& reason, const std::string& detail) {
-    const bool is_of_record = reason == "pg_record" || reason == "unparsable_event";
-    set_text(reason + ": " + detail + "." +
-             (is_of_record ? " There is no way past such a record yet." : "") + " See " + reason +
+    set_text(reason + ": " + detail + ". See " + reason +
              " in the README; when the cause is mended, 'millrace projection resume " +
              options_.projection.name + "' tries again");
     is_written_ = false;

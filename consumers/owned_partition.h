@@ -11,6 +11,7 @@
 #include "consumers/group_consumer.h"
 #include "consumers/positions.h"
 #include "consumers/projection_options.h"
+#include "consumers/set_aside.h"
 #include "consumers/sequence_watch.h"
 
 namespace millrace {
@@ -37,6 +38,7 @@ struct OwnedPartition {
     std::string truncation;                    // The broker's words, if one was for a cut log.
 
     Position position;
+    KeySet parked_keys;  // Whose events wait behind dead letters, as of the position's epoch.
     uint64_t generation = 0;
     std::deque<kafka::Message> records;  // From position.next_offset on, gaps of the log left out.
     size_t byte_count = 0;

@@ -53,12 +53,18 @@ bool PositionTaker::take(OwnedPartition& partition, Positions& positions) {
     check_topic(partition, topic_id);
     if (!check_range(partition)) return false;
     partition.is_judged = is_judged(where.topic);
+    load_parked(partition, positions);
     log(LogLevel::kInfo, "consumers", "position taken",
         {{"projection", options_.projection.name},
          {"partition", where.text()},
          {"offset", partition.position.next_offset},
          {"epoch", partition.position.epoch}});
     return true;
+}
+
+void PositionTaker::load_parked(OwnedPartition& partition, Positions& positions) const {
+    partition.parked_keys =
+        read_parked_keys(positions.session(), options_.projection, partition.where);
 }
 
 void PositionTaker::end_owner(const TopicPartition& where, Positions& positions) {

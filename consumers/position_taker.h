@@ -32,6 +32,8 @@ class PositionTaker {
     // Makes this loop the owner, and fills the partition's position. False: the log does not reach
     // it yet, which may be a follower's that has just become leader; look again.
     bool take(OwnedPartition& partition, Positions& positions);
+    // Which of its keys are parked (PROTOCOL 7.3, 7.5), after each look at its position.
+    void load_parked(OwnedPartition& partition, Positions& positions) const;
     // The position's row is locked: its owner may have been stopped in the middle of a send, which
     // no time-out of PostgreSQL ends (PROTOCOL 7.2a).
     void end_owner(const TopicPartition& where, Positions& positions);

@@ -84,6 +84,8 @@ class Positions {
     std::optional<PositionRow> read(const TopicPartition& where);
     void set_topic_id(const TopicPartition& where, const Uuid& topic_id);
 
+    pg::Session& session() { return session_; }
+
   private:
     void lock_making(pg::Transaction& transaction);
     void create(pg::Transaction& transaction, const NewTopic& topic);

@@ -23,6 +23,12 @@ ProjectionMetrics::ProjectionMetrics(Metrics& metrics, const std::string& projec
           metrics.seconds("millrace_projection_commit_to_applied_seconds",
                           "From the insert of a batch's oldest task to the read model's COMMIT.",
                           {{"projection", projection}})),
+      bisections_(metrics.counter("millrace_projection_bisections_total",
+                                  "Batches whose culprits were sought by halves.",
+                                  {{"projection", projection}})),
+      bisection_parts_(metrics.counter("millrace_projection_bisection_parts_total",
+                                       "Parts of batches that were tried to find culprits.",
+                                       {{"projection", projection}})),
       positions_lost(metrics.counter("millrace_projection_positions_lost_total",
                                      "Batches refused because the position had moved.",
                                      {{"projection", projection}})),
@@ -33,6 +39,16 @@ ProjectionMetrics::ProjectionMetrics(Metrics& metrics, const std::string& projec
       sends_lost(metrics.counter("millrace_projection_sends_lost_total",
                                  "Batches whose connection was lost while they were sent.",
                                  {{"projection", projection}})),
+      parked(metrics.counter("millrace_projection_parked_events_total",
+                             "Events that were parked behind a dead letter of their key.",
+                             {{"projection", projection}})),
+      copies_skipped(metrics.counter("millrace_projection_letter_copies_skipped_total",
+                                     "Dead letters whose Kafka copy could not be inserted.",
+                                     {{"projection", projection}})),
+      bisected_clean(metrics.counter(
+          "millrace_projection_bisected_clean_total",
+          "Batches that were refused as a whole, and none of whose parts was.",
+          {{"projection", projection}})),
       batch_seconds(metrics.seconds("millrace_projection_batch_seconds",
                                     "One batch, from BEGIN to COMMIT.",
                                     {{"projection", projection}})),
@@ -66,6 +82,16 @@ void ProjectionMetrics::sequence_jump(const std::string& kind) {
 
 void ProjectionMetrics::failure(const std::string& reason) {
     metrics_.failures(reason).Increment();
+}
+
+void ProjectionMetrics::dead_letter(const std::string& failure_class) {
+    add("millrace_projection_dead_letters_total", "Events set aside as dead letters, by class.",
+        "class", failure_class);
+}
+
+void ProjectionMetrics::bisected(int statement_count) {
+    bisections_.Increment();
+    bisection_parts_.Increment(statement_count);
 }
 
 void ProjectionMetrics::set_halted(const std::string& reason) {

@@ -23,6 +23,9 @@ class ProjectionMetrics {
     void retry(const std::string& sqlstate);
     void sequence_jump(const std::string& kind);
     void failure(const std::string& reason);
+    void dead_letter(const std::string& failure_class);
+    // A batch whose culprits were sought, by so many parts.
+    void bisected(int statement_count);
     // Empty: not halted.
     void set_halted(const std::string& reason);
     void set_lag(const TopicPartition& where, int64_t event_count, double seconds);
@@ -50,11 +53,16 @@ class ProjectionMetrics {
     prometheus::Counter& events_applied_;
     prometheus::Histogram& batch_events_;
     prometheus::Histogram& commit_to_applied_seconds_;
+    prometheus::Counter& bisections_;
+    prometheus::Counter& bisection_parts_;
 
   public:
     prometheus::Counter& positions_lost;
     prometheus::Counter& backends_terminated;
     prometheus::Counter& sends_lost;
+    prometheus::Counter& parked;
+    prometheus::Counter& copies_skipped;
+    prometheus::Counter& bisected_clean;
     prometheus::Histogram& batch_seconds;
     prometheus::Gauge& waiting;
 };

@@ -7,9 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "consumers/dead_letters.h"
 #include "consumers/handler.h"
 #include "consumers/log_facts.h"
 #include "consumers/positions.h"
+#include "consumers/storm_breaker.h"
 #include "core/kafka/client.h"
 #include "core/kafka/reaper.h"
 #include "core/pg/session.h"
@@ -42,6 +44,9 @@ struct ProjectionOptions {
     std::chrono::milliseconds retry_backoff{100};
     std::chrono::milliseconds statement_timeout{30000};
     OnGap on_gap = OnGap::kHalt;
+    DeadLetterOptions letters;
+    StormLimits storm;
+    ClassOverrides overrides;
     // Another took our partition and still we have it: how long until we take it back (PROTOCOL
     // 7.3).
     std::chrono::milliseconds retake_after{30000};

@@ -15,6 +15,23 @@ constexpr std::string_view kKafka = "kafka";
 constexpr std::string_view kHaltUnwritten = "halt_unwritten";
 constexpr int kDoublingsMax = 6;
 
+// The copies fail where the letters would not.
+bool is_done_without(FailureClass failure_class) {
+    switch (failure_class) {
+        case FailureClass::kConflict:
+        case FailureClass::kOverload:
+        case FailureClass::kConnection:
+        case FailureClass::kLost: return false;
+        case FailureClass::kEnvironment:
+        case FailureClass::kStalePlan:
+        case FailureClass::kBug:
+        case FailureClass::kRecord:
+        case FailureClass::kCapped:
+        case FailureClass::kUnclassified: return true;
+    }
+    return false;
+}
+
 std::string sqlstate_label(const std::string& sqlstate) {
     return sqlstate.empty() ? "connection" : sqlstate;
 }
@@ -24,14 +41,9 @@ std::string sqlstate_label(const std::string& sqlstate) {
 // The one place that decides what follows on what PostgreSQL refused.
 void ProjectionWorker::refused(OwnedPartition& partition, const Refusal& refusal) {
     const std::string& sqlstate = refusal.error.sqlstate;
-    const FailureClass failure_class = class_of(sqlstate);
+    const FailureClass failure_class = class_of_refusal(refusal);
     const int count = ++partition.refusal_counts[failure_class];
-    const NextStep next = refusal.is_of_move && is_lock_wait(sqlstate)
-                              ? NextStep::kPutOff
-                              : next_step({.failure_class = failure_class,
-                                           .attempt_count = count,
-                                           .event_count = batch_->event_count},
-                                          options_.retry_count);
+    const NextStep next = next_step_after(refusal, failure_class, count);
     // A connection that ended may have ended behind the COMMIT.
     batch_->is_in_doubt = failure_class == FailureClass::kConnection;
     shared_.metrics.failure(std::string(reason_of(failure_class)));
@@ -49,7 +61,7 @@ void ProjectionWorker::refused(OwnedPartition& partition, const Refusal& refusal
 void ProjectionWorker::take_next_step(OwnedPartition& partition, NextStep next,
                                       const Refusal& refusal) {
     const std::string& sqlstate = refusal.error.sqlstate;
-    const FailureClass failure_class = class_of(sqlstate);
+    const FailureClass failure_class = class_of_refusal(refusal);
     const std::string reason(reason_of(failure_class));
     const std::string why = reason + ": " + refusal.text();
     switch (next) {
@@ -91,10 +103,59 @@ void ProjectionWorker::take_next_step(OwnedPartition& partition, NextStep next,
             drop_batch();
             assignment_->resync(partition, *positions_);
             return;
+        case NextStep::kBisect: batch_->is_in_parts = true; return;
+        case NextStep::kSetAside: set_aside(partition, refusal); return;
+        case NextStep::kLeaveCopies:
+            shared_.metrics.copies_skipped.Increment(static_cast<double>(batch_->letters.size()));
+            batch_->has_copies = false;
+            return;
         case NextStep::kHalt:
             halt_projection(reason, batch_->text() + ": " + refusal.text());
             return;
     }
+}
+
+// What the handler did not send can't be a record's fault.
+FailureClass ProjectionWorker::class_of_refusal(const Refusal& refusal) const {
+    const FailureClass failure_class = class_of(refusal.error.sqlstate, options_.overrides);
+    return failure_class == FailureClass::kRecord && !refusal.is_of_handler ? FailureClass::kBug
+                                                                           : failure_class;
+}
+
+NextStep ProjectionWorker::next_step_after(const Refusal& refusal, FailureClass failure_class,
+                                           int count) const {
+    if (refusal.is_of_move && is_lock_wait(refusal.error.sqlstate)) return NextStep::kPutOff;
+    if (refusal.is_of_copies && is_done_without(failure_class)) return NextStep::kLeaveCopies;
+    const NextStep next =
+        next_step({.failure_class = failure_class,
+                   .attempt_count = count,
+                   .event_count = batch_->event_count,
+                   .sets_aside = options_.letters.on_poison != OnPoison::kHalt},
+                  options_.retry_count);
+    if (next != NextStep::kBisect || !batch_->is_in_parts) return next;
+    // All its parts passed, and then COMMIT was refused: somebody else's change came between.
+    return count < options_.retry_count ? NextStep::kRetry : NextStep::kShrink;
+}
+
+// Its only event can't be applied.
+void ProjectionWorker::set_aside(OwnedPartition& partition, const Refusal& refusal) {
+    const FailureClass failure_class = class_of_refusal(refusal);
+    Event event;
+    const size_t index = batch_->items.front();
+    records_of(partition)(index, event);
+    batch_->set_aside({.index = index,
+                       .parks = options_.letters.on_poison == OnPoison::kParkKey &&
+                                event.key.has_value(),
+                       .cause = cause_of(refusal, failure_class,
+                                         partition.refusal_counts[failure_class])},
+                      event);
+    batch_->event_count = 0;
+    handler_->clear();
+}
+
+// So much is poisoned that not the events are at fault. Nothing of this batch is committed.
+void ProjectionWorker::halt_in_storm(const std::string& why) {
+    halt_projection("poison_storm", batch_->text() + ": " + why);
 }
 
 // The connection was lost while a batch was sent: an outage, or the batch itself ended its backend.
@@ -220,6 +281,7 @@ bool ProjectionWorker::look_at_halt() {
         case FleetHalt::Change::kHalted: leave(); break;
         case FleetHalt::Change::kResumed:
             patience_.forget_all();
+            storm_ = StormBreaker(options_.storm);
             // An operator may have removed its positions, so that it begins anew.
             is_seeded_ = false;
             break;

@@ -22,7 +22,9 @@ constexpr seconds kRetryMax{5};
 // So long may a call under way go on after a stop was requested: a batch may still end well.
 constexpr seconds kStopGrace{5};
 
-pg::SessionOptions session_options(const ProjectionOptions& options) {
+}  // namespace
+
+pg::SessionOptions author_session(const ProjectionOptions& options) {
     pg::SessionOptions session = options.session;
     session.application_name += " " + options.projection.name;
     session.settings = pg::common_settings();
@@ -33,8 +35,6 @@ pg::SessionOptions session_options(const ProjectionOptions& options) {
     return session;
 }
 
-}  // namespace
-
 ProjectionWorker::ProjectionWorker(const ProjectionOptions& options,
                                    const ProjectionShared& shared,
                                    std::unique_ptr<Handler> handler, WorkerWatch& watch)
@@ -43,7 +43,9 @@ ProjectionWorker::ProjectionWorker(const ProjectionOptions& options,
       handler_(std::move(handler)),
       watch_(watch),
       halt_(options, shared, watch),
-      collector_(*handler_, shared.metrics, options.on_gap),
+      letters_(options.projection, options.letters),
+      collector_(*handler_, shared.metrics, options),
+      storm_(options.storm),
       retry_backoff_(options.retry_backoff, kRetryMax) {}
 
 void ProjectionWorker::run(std::stop_token stop) {
@@ -99,18 +101,7 @@ void ProjectionWorker::apply_next() {
         // what became of the batch, and meanwhile the others' turn has come.
         if (partition == nullptr || partition->hold != OwnedPartition::Hold::kHeld) drop_batch();
     }
-    if (!batch_) {
-        if (OwnedPartition* due = assignment_->next_due(options_.batch)) {
-            batch_ = collector_.collect(*due, options_.batch);
-        } else if (const OwnedPartition* quiet = assignment_->next_to_catch_up()) {
-            handler_->clear();
-            batch_ = collector_.catch_up(*quiet);
-            batch_->move.leader_epoch =
-                LogFacts(consumer_->raw()).leader_epoch_at(quiet->where, quiet->end_offset);
-        } else {
-            return;
-        }
-    }
+    if (!batch_ && !collect_next()) return;
     OwnedPartition* partition = assignment_->find(batch_->generation);
     if (partition == nullptr) {
         drop_batch();
@@ -124,13 +115,17 @@ void ProjectionWorker::apply_next() {
         shrink(*partition);
         return;
     }
+    if (const StormBreaker storm = judge(storm_, *batch_); storm.is_tripped()) {
+        halt_in_storm(storm.text() + ", the last one: " + batch_->letters.back().cause.error);
+        return;
+    }
 
     const auto begin = Clock::now();
     batch_->move.epoch = partition->position.epoch;
     batch_->is_in_doubt = true;
-    std::optional<Refusal> refusal;
+    SentInParts sent;
     try {
-        refusal = send(*session_, *positions_, *handler_, *batch_);
+        sent = send_batch(*partition);
     } catch (const Failure& failure) {
         if (failure.kind() != FailureKind::kTransient && failure.kind() != FailureKind::kUnknown) {
             throw;
@@ -140,12 +135,47 @@ void ProjectionWorker::apply_next() {
         return;
     }
     // Outside of the block above: what fails here, the position's next look say, lost no send.
-    if (refusal) {
-        refused(*partition, *refusal);
+    if (!sent.storm.empty()) {
+        halt_in_storm(sent.storm);
+        return;
+    }
+    if (sent.refusal) {
+        refused(*partition, *sent.refusal);
         return;
     }
     note_duration(*batch_, Clock::now() - begin);
     applied(*partition);
+}
+
+bool ProjectionWorker::collect_next() {
+    if (OwnedPartition* due = assignment_->next_due(options_.batch)) {
+        batch_ = collector_.collect(*due, options_.batch);
+        return true;
+    }
+    const OwnedPartition* quiet = assignment_->next_to_catch_up();
+    if (quiet == nullptr) return false;
+    handler_->clear();
+    batch_ = collector_.catch_up(*quiet);
+    batch_->move.leader_epoch =
+        LogFacts(consumer_->raw()).leader_epoch_at(quiet->where, quiet->end_offset);
+    return true;
+}
+
+SentInParts ProjectionWorker::send_batch(const OwnedPartition& partition) {
+    const BatchTools tools{*session_, *positions_, *handler_, letters_};
+    const FillEvent fill = records_of(partition);
+    if (!batch_->is_in_parts) return {.refusal = send(tools, fill, *batch_)};
+    const auto attempts = partition.refusal_counts.find(FailureClass::kRecord);
+    const BisectionOptions options{
+        .parks = options_.letters.on_poison == OnPoison::kParkKey,
+        .overrides = options_.overrides,
+        .attempt_count = attempts == partition.refusal_counts.end() ? 1 : attempts->second};
+    const size_t letter_count = batch_->letters.size();
+    SentInParts sent = send_in_parts(tools, fill, options, storm_, *batch_);
+    shared_.metrics.bisected(sent.statement_count);
+    const bool is_clean = batch_->letters.size() == letter_count;
+    if (is_clean && !sent.refusal && sent.storm.empty()) shared_.metrics.bisected_clean.Increment();
+    return sent;
 }
 
 void ProjectionWorker::note_duration(const Batch& batch, Clock::duration taken) const {
@@ -169,8 +199,27 @@ void ProjectionWorker::applied(OwnedPartition& partition) {
     patience_.forget(kLostSend);
     patience_.forget(reason_of(FailureClass::kConnection));
 
+    storm_ = judge(std::move(storm_), batch);
     shared_.metrics.applied(batch.event_count, batch.oldest, batch.skipped);
+    note_set_aside(batch);
     if (batch.event_count > 0) analyze();
+}
+
+void ProjectionWorker::note_set_aside(const Batch& batch) const {
+    if (batch.set_aside_count() == 0) return;
+    shared_.metrics.parked.Increment(static_cast<double>(batch.parked.size()));
+    for (const DeadLetter& letter : batch.letters) {
+        shared_.metrics.dead_letter(std::string(name_of(letter.cause.failure_class)));
+    }
+    if (batch.letters.empty()) return;
+    log(LogLevel::kError, "consumers", "events set aside as dead letters",
+        {{"projection", options_.projection.name},
+         {"batch", batch.text()},
+         {"letters", batch.letters.size()},
+         {"parked", batch.parked.size()},
+         {"reason", batch.letters.front().cause.reason},
+         {"sqlstate", batch.letters.front().cause.sqlstate},
+         {"then", "millrace dlq summary"}});
 }
 
 // A generic plan made over an empty table keeps its sequential scan.
@@ -206,7 +255,7 @@ void ProjectionWorker::upkeep() {
 
 void ProjectionWorker::connect() {
     if (session_) return;
-    pg::SessionOptions session = session_options(options_);
+    pg::SessionOptions session = author_session(options_);
     session.may_wait = [this] { return may_wait(); };
     session_.emplace(std::move(session));
 }

@@ -9,6 +9,7 @@
 #include "consumers/assignment.h"
 #include "consumers/batch.h"
 #include "consumers/batch_sender.h"
+#include "consumers/dead_letters.h"
 #include "consumers/failure_policy.h"
 #include "consumers/fleet_halt.h"
 #include "consumers/group_consumer.h"
@@ -16,11 +17,15 @@
 #include "consumers/patience.h"
 #include "consumers/positions.h"
 #include "consumers/projection_options.h"
+#include "consumers/storm_breaker.h"
 #include "consumers/worker_watch.h"
 #include "core/backoff.h"
 #include "core/pg/session.h"
 
 namespace millrace {
+
+// A session that runs the statements of that projection's author.
+pg::SessionOptions author_session(const ProjectionOptions& options);
 
 // A trouble of Patience: the connection was lost while a batch was sent.
 constexpr std::string_view kLostSend = "lost_send";
@@ -54,7 +59,15 @@ class ProjectionWorker {
 
     void note_duration(const Batch& batch, Clock::duration taken) const;
     void applied(OwnedPartition& partition);
+    void note_set_aside(const Batch& batch) const;
+    // The next batch is collected, unless there is one. False: there is nothing to do.
+    bool collect_next();
+    SentInParts send_batch(const OwnedPartition& partition);
+    void halt_in_storm(const std::string& why);
     void refused(OwnedPartition& partition, const Refusal& refusal);
+    FailureClass class_of_refusal(const Refusal& refusal) const;
+    NextStep next_step_after(const Refusal& refusal, FailureClass failure_class, int count) const;
+    void set_aside(OwnedPartition& partition, const Refusal& refusal);
     void take_next_step(OwnedPartition& partition, NextStep next, const Refusal& refusal);
     void recover_lost_send(OwnedPartition& partition, const Failure& failure);
     // The others' turn meanwhile; without `wait` a little longer each time.
@@ -76,7 +89,9 @@ class ProjectionWorker {
     WorkerWatch& watch_;
     const Uuid owner_ = Uuid::random();
     FleetHalt halt_;
+    DeadLetters letters_;
     BatchCollector collector_;
+    StormBreaker storm_;
     Backoff retry_backoff_;  // Of a batch that met a conflict.
     Patience patience_;      // With everything outside of us.
 

@@ -30,7 +30,7 @@ constexpr std::string_view kNote = R"(
     VALUES ($1, $2, $3))";
 
 // A program older than this can't run on the newest schema.
-constexpr int kOldestCompatible = 1;
+constexpr int kOldestCompatible = 8;
 
 }  // namespace
 

@@ -92,8 +92,8 @@ TEST(Config, UnknownKeyNamesItsPlaceAndTheNearestKey) {
 TEST(Config, KeysOfLaterCapabilitiesAreUnknown) {
     EXPECT_THAT(mistakes(kLeast + "relay: {on_unpublishable: park_key}\n"),
                 HasSubstr("unknown key relay.on_unpublishable"));
-    EXPECT_THAT(mistakes(kLeast + "projections: {on_poison: halt}\n"),
-                HasSubstr("unknown key projections.on_poison"));
+    EXPECT_THAT(mistakes(kLeast + "relay: {doorbell: true}\n"),
+                HasSubstr("unknown key relay.doorbell"));
 }
 
 TEST(Config, SaysAllMistakesAtOnce) {
@@ -144,6 +144,33 @@ TEST(Config, MapsComeFromTheFileOnly) {
     EXPECT_THAT(config.names("projections.only"), ElementsAre("orders", "totals"));
     EXPECT_THAT(config.warnings(),
                 ElementsAre(HasSubstr("MILLRACE_PROJECTIONS_OVERRIDES_TOTALS_THREADS is no key")));
+}
+
+TEST(Config, ProjectionsMayClassCodesOtherwise) {
+    const Config config = load("projections: {overrides: {totals: {on_poison: skip, "
+                               "sqlstates: {\"23503\": environment, P0002: record}}}}\n");
+
+    EXPECT_THAT(config.map("projections.overrides.totals.sqlstates.*"),
+                ElementsAre(testing::Pair("23503", "environment"),
+                            testing::Pair("P0002", "record")));
+    EXPECT_THAT(config.map("projections.overrides.*.on_poison"),
+                ElementsAre(testing::Pair("totals", "skip")));
+    EXPECT_TRUE(config.map("projections.overrides.*.threads").empty());
+}
+
+// An outage is never a record's fault, and our own codes are ours.
+TEST(Config, ContradictionsOfClassesAreRefused) {
+    const auto mistakes_of = [](const std::string& sqlstates) {
+        return mistakes(kLeast + "projections: {overrides: {totals: {sqlstates: {" + sqlstates +
+                        "}}}}\n");
+    };
+    EXPECT_THAT(mistakes_of("\"57P01\": record"), HasSubstr("by which an outage is known"));
+    EXPECT_THAT(mistakes_of("\"53\": bug"), HasSubstr("by which an outage is known"));
+    EXPECT_THAT(mistakes_of("\"53100\": record"), HasSubstr("a trouble of the server"));
+    EXPECT_THAT(mistakes_of("MR001: conflict"), HasSubstr("millrace's own"));
+    EXPECT_THAT(mistakes_of("\"235033\": bug"), HasSubstr("is no SQLSTATE"));
+    EXPECT_THAT(mistakes_of("\"23503\": nonsense"), HasSubstr("conflict, overload"));
+    EXPECT_EQ(mistakes_of("\"23503\": environment"), "");
 }
 
 TEST(Config, NamesOfALibrarysPropertiesMayHoldDots) {

@@ -30,6 +30,7 @@ INSTANTIATE_TEST_SUITE_P(
     Table, ClassOfSqlstate,
     testing::Values(
         Classified{"", FailureClass::kConnection}, Classified{"MR001", FailureClass::kLost},
+        Classified{"MR004", FailureClass::kCapped},
         Classified{"40001", FailureClass::kConflict}, Classified{"40P01", FailureClass::kConflict},
         Classified{"55P03", FailureClass::kConflict}, Classified{"57014", FailureClass::kOverload},
         Classified{"53200", FailureClass::kOverload},
@@ -68,11 +69,11 @@ TEST(NextStepOf, ConflictIsRetriedThenShrunkAndAsOneEventForEver) {
     EXPECT_EQ(step_of(FailureClass::kConflict, 5000, 0), NextStep::kRetry);
 }
 
-TEST(NextStepOf, OverloadShrinksAtOnceAndHaltsAsOneEventAfterItsRetries) {
+TEST(NextStepOf, OverloadShrinksAtOnceAndOneEventIsSetAsideAfterItsRetries) {
     EXPECT_EQ(step_of(FailureClass::kOverload, 1, 100), NextStep::kShrink);
     EXPECT_EQ(step_of(FailureClass::kOverload, 1, 1), NextStep::kRetry);
     EXPECT_EQ(step_of(FailureClass::kOverload, 4, 1), NextStep::kRetry);
-    EXPECT_EQ(step_of(FailureClass::kOverload, 5, 1), NextStep::kHalt);
+    EXPECT_EQ(step_of(FailureClass::kOverload, 5, 1), NextStep::kSetAside);
 }
 
 TEST(NextStepOf, AnOutageNeverHalts) {
@@ -93,7 +94,35 @@ TEST(NextStepOf, AStalePlanIsPreparedAgainOnce) {
 
 TEST(NextStepOf, WhatCanNeverSucceedHaltsAtOnce) {
     EXPECT_EQ(step_of(FailureClass::kBug, 1, 100), NextStep::kHalt);
-    EXPECT_EQ(step_of(FailureClass::kRecord, 1, 100), NextStep::kHalt);
+    EXPECT_EQ(step_of(FailureClass::kCapped, 1, 100), NextStep::kHalt);
+}
+
+TEST(NextStepOf, ARecordIsSoughtAndSetAside) {
+    EXPECT_EQ(step_of(FailureClass::kRecord, 1, 100), NextStep::kBisect);
+    EXPECT_EQ(step_of(FailureClass::kRecord, 1, 1), NextStep::kSetAside);
+}
+
+TEST(NextStepOf, UnderThePolicyHaltARecordHaltsOnceItStandsAlone) {
+    const auto step = [](FailureClass failure_class, int attempt_count, size_t event_count) {
+        return next_step({.failure_class = failure_class,
+                          .attempt_count = attempt_count,
+                          .event_count = event_count,
+                          .sets_aside = false},
+                         kRetries);
+    };
+    EXPECT_EQ(step(FailureClass::kRecord, 1, 100), NextStep::kShrink);
+    EXPECT_EQ(step(FailureClass::kRecord, 1, 1), NextStep::kHalt);
+    EXPECT_EQ(step(FailureClass::kOverload, 5, 1), NextStep::kHalt);
+}
+
+TEST(ClassOfSqlstate, IsWhatTheLongestOverrideSays) {
+    const ClassOverrides overrides{parse_override("23", "bug"),
+                                   parse_override("23503", "environment")};
+
+    EXPECT_EQ(class_of("23503", overrides), FailureClass::kEnvironment);
+    EXPECT_EQ(class_of("23505", overrides), FailureClass::kBug);
+    EXPECT_EQ(class_of("22003", overrides), FailureClass::kRecord);
+    EXPECT_EQ(class_of("", overrides), FailureClass::kConnection);
 }
 
 TEST(NextStepOf, TheUnclassifiedHaltsAfterItsRetries) {

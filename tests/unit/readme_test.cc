@@ -81,7 +81,8 @@ Names failure_reasons(const std::string& text) {
                         "\\(\\s*\"([a-z0-9_]+)\"");
     names.merge(found(text, "\\bFailure\\(\\s*FailureKind::k\\w+,\\s*\"([a-z0-9_]+)\""));
     names.merge(found(text, "\\bhalt_(?:lane|everything)\\([^\"]{1,60},\\s*\"([a-z0-9_]+)\""));
-    names.merge(found(text, "case FailureClass::k\\w+: return \"(pg_[a-z_]+)\""));
+    names.merge(found(text, "\\bhalt_projection\\(\\s*\"([a-z0-9_]+)\""));
+    names.merge(found(text, "case FailureClass::k\\w+: return \"((?:pg|set_aside)_[a-z_]+)\""));
     return names;
 }
 

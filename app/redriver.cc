@@ -1,0 +1,171 @@
+#include "app/redriver.h"
+
+#include <chrono>
+#include <iostream>
+#include <thread>
+
+#include "app/options.h"
+#include "consumers/projection_worker.h"
+#include "core/backoff.h"
+#include "projections/catalog.h"
+
+namespace millrace {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kPage = 500;
+// An outage that lasts longer ends the command; what it did stays done.
+constexpr std::chrono::seconds kOutageMax{60};
+
+ProjectionFile stored_definition(pg::Session& session, const ProjectionName& projection) {
+    for (const CatalogEntry& entry : list_projections(session)) {
+        if (entry.name != projection.name || entry.version != projection.version) continue;
+        return parse_projection(entry.name + ".sql", entry.definition);
+    }
+    throw fatal("no_such_projection", "the catalog has no " + projection.name + " version " +
+                                          std::to_string(projection.version) + " any more");
+}
+
+bool is_outage(const Failure& failure) {
+    return failure.kind() == FailureKind::kTransient || failure.kind() == FailureKind::kUnknown;
+}
+
+RedriveOptions redrive_options(const ProjectionOptions& projection,
+                               const RedriverOptions& options) {
+    return {.is_dry_run = options.is_dry_run,
+            .is_out_of_order = options.is_out_of_order,
+            .runs_quarantined = !options.filter.ids.empty(),
+            .redrive_count_max = options.redrive_count_max,
+            .retry_count = std::max(1, projection.retry_count),
+            .letters = projection.letters,
+            .overrides = projection.overrides};
+}
+
+ProjectionOptions options_of(const Config& config, const Installation& installation,
+                             const ProjectionFile& file) {
+    ProjectionOptions options =
+        projection_options(config, installation, instance_name(), file.name);
+    options.projection = {.name = file.name, .version = file.version};
+    return options;
+}
+
+}  // namespace
+
+Redriver::Served::Served(const Config& config, const Installation& installation,
+                         ProjectionFile file, const RedriverOptions& options)
+    : handler(std::move(file)),
+      session(author_session(options_of(config, installation, handler.file()))),
+      redrive(session, handler,
+              {.name = handler.file().name, .version = handler.file().version},
+              redrive_options(options_of(config, installation, handler.file()), options)) {
+    handler.open(session);
+}
+
+Redriver::Redriver(const Config& config, const Installation& installation,
+                   RedriverOptions options)
+    : config_(config), installation_(installation), options_(std::move(options)) {}
+
+void Redriver::run(const std::function<void(const std::vector<LetterLine>&,
+                                            const std::vector<Redriven>&)>& on_page,
+                   const std::function<void(const ParkedKey&, int64_t)>& on_key) {
+    const auto begin = Clock::now();
+    std::set<std::string> projections;
+    if (options_.filter.projection) projections.insert(*options_.filter.projection);
+    int64_t after = 0;
+    int64_t count = 0;
+    for (;;) {
+        int64_t page_size = kPage;
+        if (options_.letter_count_max > 0) {
+            page_size = std::min(page_size, options_.letter_count_max - count);
+        }
+        // No longer a burst than a tenth of a second's worth.
+        if (options_.letters_per_second > 0) {
+            page_size = std::clamp<int64_t>(
+                static_cast<int64_t>(options_.letters_per_second / 10), 1, page_size);
+        }
+        if (page_size <= 0) break;
+        const std::vector<LetterLine> page = patiently(
+            [&] { return LetterStore(session()).list(options_.filter, after, page_size); });
+        if (page.empty()) break;
+        on_page(page, run_page(page));
+        after = page.back().id;
+        count += static_cast<int64_t>(page.size());
+        for (const LetterLine& letter : page) projections.insert(letter.projection.name);
+        if (options_.letters_per_second > 0) {
+            std::this_thread::sleep_until(
+                begin + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(
+                            static_cast<double>(count) / options_.letters_per_second)));
+        }
+    }
+    if (options_.is_dry_run || !options_.filter.ids.empty()) return;
+    finish_keys({projections.begin(), projections.end()}, on_key);
+}
+
+void Redriver::finish_keys(const std::vector<std::string>& projections,
+                           const std::function<void(const ParkedKey&, int64_t)>& on_key) {
+    for (const std::string& projection : projections) {
+        const std::vector<ParkedKey> keys = patiently([&] {
+            return LetterStore(session()).keys_without_letter(projection, options_.filter.key);
+        });
+        for (const ParkedKey& key : keys) {
+            on_key(key, patiently([&] {
+                       return served(key.projection).redrive.finish(key.where, key.key);
+                   }));
+        }
+    }
+}
+
+// Letters of one partition together, so that its position is locked once for many.
+std::vector<Redriven> Redriver::run_page(const std::vector<LetterLine>& page) {
+    std::map<std::pair<std::string, TopicPartition>, std::vector<LetterLine>> parts;
+    for (const LetterLine& letter : page) {
+        parts[{letter.projection.name + " " + std::to_string(letter.projection.version),
+               letter.where}]
+            .push_back(letter);
+    }
+    std::vector<Redriven> all;
+    for (const auto& [place, letters] : parts) {
+        for (Redriven& redriven : patiently([&] {
+                 return served(letters.front().projection).redrive.run(place.second, letters);
+             })) {
+            all.push_back(std::move(redriven));
+        }
+    }
+    return all;
+}
+
+Redriver::Served& Redriver::served(const ProjectionName& projection) {
+    std::unique_ptr<Served>& known =
+        served_[projection.name + " " + std::to_string(projection.version)];
+    if (!known) {
+        known = std::make_unique<Served>(config_, installation_,
+                                         stored_definition(session(), projection), options_);
+    }
+    return *known;
+}
+
+pg::Session& Redriver::session() {
+    if (!session_) session_ = std::make_unique<pg::Session>(session_options(config_));
+    return *session_;
+}
+
+template <typename Work>
+std::invoke_result_t<Work> Redriver::patiently(Work work) {
+    Backoff backoff(std::chrono::milliseconds(250), std::chrono::seconds(5));
+    const auto deadline = Clock::now() + kOutageMax;
+    for (;;) {
+        try {
+            return work();
+        } catch (const Failure& failure) {
+            if (!is_outage(failure) || Clock::now() >= deadline) throw;
+            std::cerr << "waits: " << failure.what() << std::endl;
+            session_.reset();
+            served_.clear();
+            std::this_thread::sleep_for(backoff.next());
+        }
+    }
+}
+
+}  // namespace millrace

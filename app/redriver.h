@@ -1,0 +1,68 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "app/config.h"
+#include "consumers/redrive.h"
+#include "core/pg/session.h"
+#include "projections/sql_handler.h"
+#include "schema/installation.h"
+
+namespace millrace {
+
+struct RedriverOptions {
+    LetterFilter filter{};
+    int64_t letter_count_max = 0;   // 0: all.
+    double letters_per_second = 0;  // 0: as fast as it goes.
+    bool is_dry_run = false;
+    bool is_out_of_order = false;
+    int redrive_count_max = 5;
+};
+
+// Runs dead letters of any projections, page by page, with the definitions that the database has
+// and a session for each projection: needs no Kafka and no file but the configuration. Goes on by
+// itself when PostgreSQL was away for a while. Not thread-safe.
+class Redriver {
+  public:
+    Redriver(const Config& config, const Installation& installation, RedriverOptions options);
+
+    // `on_page` gets what came of up to 500 letters at a time. Then the keys that wait behind no
+    // letter any more get what waits for them.
+    void run(const std::function<void(const std::vector<LetterLine>&,
+                                      const std::vector<Redriven>&)>& on_page,
+             const std::function<void(const ParkedKey&, int64_t)>& on_key);
+    // Only those keys, of these projections.
+    void finish_keys(const std::vector<std::string>& projections,
+                     const std::function<void(const ParkedKey&, int64_t)>& on_key);
+
+  private:
+    // What one version of a projection takes to be run.
+    struct Served {
+        Served(const Config& config, const Installation& installation, ProjectionFile file,
+               const RedriverOptions& options);
+
+        SqlHandler handler;
+        pg::Session session;
+        Redrive redrive;
+    };
+
+    Served& served(const ProjectionName& projection);
+    std::vector<Redriven> run_page(const std::vector<LetterLine>& page);
+    pg::Session& session();
+    // Calls it, again while PostgreSQL is away.
+    template <typename Work>
+    std::invoke_result_t<Work> patiently(Work work);
+
+    const Config& config_;
+    const Installation& installation_;
+    const RedriverOptions options_;
+    std::unique_ptr<pg::Session> session_;
+    std::map<std::string, std::unique_ptr<Served>> served_;  // By name and version.
+};
+
+}  // namespace millrace

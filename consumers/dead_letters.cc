@@ -1,0 +1,207 @@
+#include "consumers/dead_letters.h"
+
+#include "consumers/letter_copy.h"
+#include "core/uuid.h"
+#include "schema/base64.h"
+#include "schema/plain_text.h"
+#include "schema/raw_headers.h"
+
+namespace millrace {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr std::string_view kParkedKeys = R"(
+    SELECT key
+    FROM millrace.parked_keys
+    WHERE projection = $1 AND version = $2 AND topic = $3 AND partition = $4)";
+
+constexpr std::string_view kInsertLetters = R"(
+    WITH made AS (
+        INSERT INTO millrace.dead_letters
+            (projection, version, topic, partition, record_offset, record_time, key, value, headers,
+             event_id, event_type, parks, class, reason, sqlstate, constraint_name, statement,
+             error, attempts)
+        SELECT $1, $2, $3, $4, b.*
+        FROM unnest($7::bigint[], $8::timestamptz[], $9::bytea[], $10::bytea[], $11::json[],
+                    $12::uuid[], $13::text[], $14::boolean[], $15::text[], $16::text[],
+                    $17::text[], $18::text[], $19::text[], $20::text[], $21::integer[]) AS b
+        ON CONFLICT DO NOTHING
+        RETURNING 1)
+    SELECT millrace.count_set_aside($1, $2, $3, $4, (SELECT count(*) FROM made), 0, $5, $6))";
+
+constexpr std::string_view kInsertParked = R"(
+    WITH made AS (
+        INSERT INTO millrace.parked_events
+            (projection, version, topic, partition, record_offset, record_time, key, value, headers)
+        SELECT $1, $2, $3, $4, b.*
+        FROM unnest($7::bigint[], $8::timestamptz[], $9::bytea[], $10::bytea[], $11::json[]) AS b
+        ON CONFLICT DO NOTHING
+        RETURNING 1)
+    SELECT millrace.count_set_aside($1, $2, $3, $4, 0, (SELECT count(*) FROM made), $5, $6))";
+
+constexpr std::string_view kInsertKeys = R"(
+    INSERT INTO millrace.parked_keys (projection, version, topic, partition, key)
+    SELECT DISTINCT $1, $2, $3, $4::integer, b.key
+    FROM unnest($5::bytea[]) AS b(key)
+    ON CONFLICT DO NOTHING)";
+
+constexpr std::string_view kPublishCopies =
+    "SELECT count(*) FROM millrace.publish_many($1, $2, $3, NULL, $4, NULL, NULL, $5, $6)";
+
+pg::Params key_of(const ProjectionName& projection, const TopicPartition& where) {
+    pg::Params params;
+    params.text(projection.name).int4(projection.version).text(where.topic).int4(where.partition);
+    return params;
+}
+
+void add_optional(pg::ArrayBuilder& array, const std::optional<std::string_view>& bytes) {
+    if (bytes) {
+        array.add_bytes(*bytes);
+    } else {
+        array.add_null();
+    }
+}
+
+void add_text_or_null(pg::ArrayBuilder& array, const std::string& text) {
+    if (text.empty()) {
+        array.add_null();
+    } else {
+        array.add_bytes(as_plain_text(text));
+    }
+}
+
+// The columns that letters and parked events have in common.
+struct RecordArrays {
+    pg::ArrayBuilder offsets{pg::Type::kInt8};
+    pg::ArrayBuilder times{pg::Type::kTimestamptz};
+    pg::ArrayBuilder keys{pg::Type::kBytea};
+    pg::ArrayBuilder values{pg::Type::kBytea};
+    pg::ArrayBuilder headers{pg::Type::kJson};
+
+    void add(const Event& event) {
+        offsets.add_int8(event.offset);
+        times.add_int8(pg::timestamp_of(event.timestamp));
+        add_optional(keys, event.key);
+        add_optional(values, event.payload);
+        headers.add_bytes(encode_headers(event.headers));
+    }
+    void bind(pg::Params& params) {
+        params.array(offsets).array(times).array(keys).array(values).array(headers);
+    }
+};
+
+std::string key_text(const Event& event) {
+    return is_plain_text(*event.key) ? std::string(*event.key) : encode_base64(*event.key);
+}
+
+}  // namespace
+
+KeySet read_parked_keys(pg::Session& session, const ProjectionName& projection,
+                        const TopicPartition& where) {
+    const pg::Result rows = session.execute_repeated(kParkedKeys, key_of(projection, where));
+    KeySet keys;
+    keys.reserve(static_cast<size_t>(rows.row_count()));
+    for (int row = 0; row < rows.row_count(); ++row) keys.emplace(rows.bytes(row, 0));
+    return keys;
+}
+
+void DeadLetters::queue(pg::Pipeline& pipeline, const TopicPartition& where, const FillEvent& fill,
+                        const std::vector<DeadLetter>& letters,
+                        const std::vector<size_t>& parked) {
+    const auto queue_records = [&](std::string_view sql, RecordArrays& records,
+                                   const std::vector<pg::ArrayBuilder*>& others) {
+        pg::Params params = key_of(projection_, where);
+        params.int8(options_.letter_count_max).int8(options_.parked_count_max);
+        records.bind(params);
+        for (pg::ArrayBuilder* array : others) params.array(*array);
+        pipeline.queue(sql, params);
+    };
+
+    pg::ArrayBuilder new_keys{pg::Type::kBytea};
+    if (!letters.empty()) {
+        RecordArrays records;
+        pg::ArrayBuilder ids{pg::Type::kUuid};
+        pg::ArrayBuilder types{pg::Type::kText};
+        pg::ArrayBuilder parks{pg::Type::kBool};
+        pg::ArrayBuilder classes{pg::Type::kText};
+        pg::ArrayBuilder reasons{pg::Type::kText};
+        pg::ArrayBuilder sqlstates{pg::Type::kText};
+        pg::ArrayBuilder constraints{pg::Type::kText};
+        pg::ArrayBuilder statements{pg::Type::kText};
+        pg::ArrayBuilder errors{pg::Type::kText};
+        pg::ArrayBuilder attempts{pg::Type::kInt4};
+        for (const DeadLetter& letter : letters) {
+            fill(letter.index, event_);
+            records.add(event_);
+            if (letter.parks) new_keys.add_bytes(*event_.key);
+            // Only now: an envelope gives the event other headers and another payload.
+            parser_.parse(event_);
+            if (const auto id = Uuid::parse(event_.event_id)) {
+                ids.add_uuid(*id);
+            } else {
+                ids.add_null();
+            }
+            types.add_bytes(as_plain_text(event_.type));
+            parks.add_bool(letter.parks);
+            const Cause& cause = letter.cause;
+            classes.add_bytes(name_of(cause.failure_class));
+            reasons.add_bytes(cause.reason);
+            add_text_or_null(sqlstates, cause.sqlstate);
+            add_text_or_null(constraints, cause.constraint);
+            add_text_or_null(statements, cause.statement);
+            errors.add_bytes(as_plain_text(cause.error));
+            attempts.add_int4(cause.attempt_count);
+        }
+        queue_records(kInsertLetters, records,
+                      {&ids, &types, &parks, &classes, &reasons, &sqlstates, &constraints,
+                       &statements, &errors, &attempts});
+    }
+    if (new_keys.size() > 0) {
+        pg::Params params = key_of(projection_, where);
+        pipeline.queue(kInsertKeys, params.array(new_keys));
+    }
+    if (parked.empty()) return;
+    RecordArrays records;
+    for (const size_t index : parked) {
+        fill(index, event_);
+        records.add(event_);
+    }
+    queue_records(kInsertParked, records, {});
+}
+
+void DeadLetters::queue_copies(pg::Pipeline& pipeline, const TopicPartition& where,
+                               const FillEvent& fill, const std::vector<DeadLetter>& letters) {
+    if (letters.empty() || !is_copied(where)) return;
+    pg::ArrayBuilder topics{pg::Type::kText};
+    pg::ArrayBuilder keys{pg::Type::kText};
+    pg::ArrayBuilder types{pg::Type::kText};
+    pg::ArrayBuilder headers{pg::Type::kJson};
+    pg::ArrayBuilder values{pg::Type::kBytea};
+    pg::ArrayBuilder ids{pg::Type::kUuid};
+    for (const DeadLetter& letter : letters) {
+        fill(letter.index, event_);
+        topics.add_bytes(letter_topic(where.topic, projection_.name));
+        if (event_.key) {
+            keys.add_bytes(key_text(event_));
+        } else {
+            keys.add_null();
+        }
+        headers.add_bytes(letter_copy_headers(projection_, event_, letter.cause));
+        add_optional(values, event_.payload);
+        ids.add_uuid(letter_copy_id(projection_, event_));
+        parser_.parse(event_);
+        types.add_bytes(as_plain_text(event_.type));
+    }
+    pg::Params params;
+    pipeline.queue(kPublishCopies, params.array(topics).array(keys).array(types).array(headers)
+                                       .array(values).array(ids));
+}
+
+// What comes from a dead-letter topic would go round and round.
+bool DeadLetters::is_copied(const TopicPartition& where) const {
+    return options_.copies_to_kafka && !is_letter_topic(where.topic);
+}
+
+}  // namespace millrace

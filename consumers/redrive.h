@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "consumers/bisection.h"
+#include "consumers/dead_letters.h"
+#include "consumers/handler.h"
+#include "consumers/letter_store.h"
+#include "core/pg/session.h"
+
+namespace millrace {
+
+struct RedriveOptions {
+    bool is_dry_run = false;      // Execute, tell, roll back.
+    bool is_out_of_order = false; // Also letters whose key's later events were applied.
+    bool runs_quarantined = false;
+    int redrive_count_max = 5;    // A letter that failed so often is quarantined.
+    int64_t event_count_max = 500;  // Of a transaction: the position is locked meanwhile.
+    int retry_count = 5;            // Of a transaction that meets a conflict.
+    DeadLetterOptions letters{};      // For parked events that turn out to be poisoned, too.
+    ClassOverrides overrides{};
+};
+
+// What came of one letter.
+struct Redriven {
+    enum class Outcome { kApplied, kFailed, kSkipped };
+    int64_t id = 0;
+    Outcome outcome = Outcome::kSkipped;
+    std::string why{};           // Of kFailed and kSkipped.
+    int64_t parked_count = 0;  // Events behind it that were applied, too.
+};
+std::string_view name_of(Redriven::Outcome outcome);
+
+// Runs dead letters through the projection they failed in, and through no other (PROTOCOL 7.5):
+// each key's oldest first, then what waits behind it, until the key's next failure. One transaction
+// applies, removes, and hands a key back whose queue it emptied; live events of the key wait until
+// then. Workers may run meanwhile, and other re-drives. On one session, whose transactions it
+// makes; not thread-safe. Throws as the session does: what was committed stays, and calling again
+// goes on from there.
+class Redrive {
+  public:
+    // `handler` is opened on the session by the caller.
+    Redrive(pg::Session& session, Handler& handler, ProjectionName projection,
+            RedriveOptions options);
+
+    // Letters of one partition, by id.
+    std::vector<Redriven> run(const TopicPartition& where, const std::vector<LetterLine>& letters);
+    // A key that waits behind no letter any more. How many of its events were applied.
+    int64_t finish(const TopicPartition& where, const std::string& key);
+
+  private:
+    struct Round;
+
+    void run_round(Round& round);
+    void try_round(Round& round);
+    void choose(Round& round);
+    void settle(Round& round, const BisectionResult& found);
+    void note_parked_failures(const Round& round, const BisectionResult& found);
+
+    pg::Session& session_;
+    Handler& handler_;
+    const ProjectionName projection_;
+    const RedriveOptions options_;
+    LetterStore store_;
+    DeadLetters letters_;
+};
+
+}  // namespace millrace

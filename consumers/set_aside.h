@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "consumers/failure_policy.h"
+#include "schema/event.h"
+
+namespace millrace {
+
+// What follows on a poisoned event.
+enum class OnPoison {
+    kParkKey,  // A dead letter; later events of its key wait behind it.
+    kSkip,     // A dead letter; later events of its key go on.
+    kHalt,     // The projection waits for a human.
+};
+
+// Why a record can't be applied.
+struct Cause {
+    FailureClass failure_class = FailureClass::kRecord;
+    std::string reason{};
+    std::string sqlstate{};    // Empty: PostgreSQL was not asked.
+    std::string constraint{};  // Empty: none was named.
+    std::string statement{};   // Of the projection file: its line; empty: none was run.
+    std::string error{};
+    int attempt_count = 1;
+};
+
+// A record that is set aside, by its index among a batch's.
+struct DeadLetter {
+    size_t index = 0;
+    bool parks = false;  // Later events of its key wait behind it.
+    Cause cause;
+};
+
+// Keys as bytes, to be asked for without a copy.
+struct KeyHash {
+    using is_transparent = void;
+    size_t operator()(std::string_view key) const { return std::hash<std::string_view>()(key); }
+};
+using KeySet = std::unordered_set<std::string, KeyHash, std::equal_to<>>;
+
+// Fills in what the message of that index has, as EventParser::parse takes it.
+using FillEvent = std::function<void(size_t index, Event& event)>;
+
+}  // namespace millrace

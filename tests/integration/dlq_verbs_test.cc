@@ -1,0 +1,229 @@
+// Dead letters as an operator meets them: seen, run again, discarded, exported, by the program as
+// it ships, beside workers that run (PROTOCOL 7.5).
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "core/failure.h"
+#include "tests/support/eventually.h"
+#include "tests/support/feed.h"
+#include "tests/support/folder.h"
+#include "tests/support/installed.h"
+#include "tests/support/process.h"
+
+namespace millrace::test {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+class DlqVerbs : public testing::Test {
+  protected:
+    DlqVerbs() {
+        std::string text = installed_.config();
+        const auto replace = [&text](const std::string& from, const std::string& to) {
+            text.replace(text.find(from), from.size(), to);
+        };
+        replace("relay: {lease: 1s, ", "relay: {enabled: false, ");
+        replace("projections: {enabled: false}",
+                "projections: {session_timeout: 1s, dlq_topics: false, storm: {share: 1, "
+                "in_a_row: 1000000}}");
+        config_ = folder_.write("millrace.yaml", text);
+        // Its statement depends on the order of a key's events.
+        folder_.write("projections/sums.sql",
+                      "/* millrace projection\n"
+                      "version: 1\n"
+                      "topics: [" + installed_.topic + "]\n"
+                      "columns:\n"
+                      "  n: {type: bigint, path: $.n}\n"
+                      "*/\n"
+                      "-- table\n"
+                      "CREATE TABLE sums (key text PRIMARY KEY, n bigint, seen text,\n"
+                      "                   CONSTRAINT few CHECK (n IS NOT NULL))\n"
+                      "-- apply\n"
+                      "INSERT INTO sums AS t\n"
+                      "SELECT _key, sum(n), string_agg(n::text, ',' ORDER BY _ord)\n"
+                      "FROM batch GROUP BY _key ORDER BY _key\n"
+                      "ON CONFLICT (key) DO UPDATE SET n = t.n + excluded.n,\n"
+                      "    seen = t.seen || ',' || excluded.seen\n");
+        const Finished up = millrace({"migrate", "up"});
+        EXPECT_EQ(up.exit_code, 0) << up.output;
+    }
+
+    Finished millrace(std::vector<std::string> arguments,
+                      const std::string& crash_at = "") const {
+        arguments.insert(arguments.end(), {"--config", config_});
+        return run_program(arguments, {{"MILLRACE_CRASH_AT", crash_at}});
+    }
+    Process run() const {
+        return Process({.arguments = {"run", "--config", config_}, .environment = {}});
+    }
+    nlohmann::json json(std::vector<std::string> arguments) const {
+        arguments.insert(arguments.end(), {"--output", "json"});
+        const Finished finished = millrace(arguments);
+        EXPECT_EQ(finished.exit_code, 0) << finished.output;
+        return nlohmann::json::parse(finished.output);
+    }
+    int64_t handled() const {
+        return installed_.number(
+            "SELECT (SELECT coalesce(sum(cardinality(string_to_array(seen, ','))), 0) "
+            "        FROM sums_v1.sums)::bigint "
+            "+ (SELECT count(*) FROM millrace.dead_letters) "
+            "+ (SELECT count(*) FROM millrace.parked_events)");
+    }
+    bool handles(int64_t count) const {
+        return eventually(60s, [&] { return handled() >= count; });
+    }
+    // Until it is mended, key k3 may not see its fourth event.
+    void refuse_k3() const {
+        installed_.execute("ALTER TABLE sums_v1.sums ADD CONSTRAINT k3_small "
+                           "CHECK (key <> 'k3' OR n < 10)");
+    }
+    void mend_k3() const {
+        installed_.execute("ALTER TABLE sums_v1.sums DROP CONSTRAINT k3_small");
+    }
+    // Empty if each key has seen 1 to `count`, in that order.
+    std::string fault(int count) const {
+        std::string expected;
+        for (int n = 1; n <= count; ++n) expected += (n == 1 ? "" : ",") + std::to_string(n);
+        pg::Session session = installed_.database.connect();
+        const pg::Result rows =
+            session.execute("SELECT key, seen FROM sums_v1.sums ORDER BY key");
+        std::string fault = rows.row_count() == 10 ? "" : "not ten keys; ";
+        for (int row = 0; row < rows.row_count(); ++row) {
+            if (rows.text(row, 1) == expected) continue;
+            fault += rows.text(row, 0) + " saw " + rows.text(row, 1) + "; ";
+        }
+        return fault;
+    }
+
+    Installed installed_;
+    Folder folder_;
+    std::string config_;
+    Feed feed_{installed_.topic};
+};
+
+TEST_F(DlqVerbs, ShowWhatIsWrongAndRunItAgainBesideTheWorkers) {
+    refuse_k3();
+    const Process worker = run();
+    feed_.send_counted(100, 10, 4);
+    ASSERT_TRUE(handles(100)) << worker.log();
+
+    const nlohmann::json list = json({"dlq", "list"});
+    ASSERT_EQ(list.size(), 1U);
+    EXPECT_EQ(list[0]["key"], "k3");
+    EXPECT_EQ(list[0]["cause"], "pg_record 23514 k3_small");
+    EXPECT_EQ(list[0]["parked"], 6);
+    const nlohmann::json summary = json({"dlq", "summary"});
+    EXPECT_EQ(summary["groups"][0]["constraint"], "k3_small");
+    EXPECT_EQ(summary["groups"][0]["letters"], 1);
+    EXPECT_EQ(summary["open"][0]["parked_events"], 6);
+    const std::string id = std::to_string(list[0]["id"].get<int64_t>());
+    const Finished show = millrace({"dlq", "show", id});
+    EXPECT_EQ(show.exit_code, 0);
+    EXPECT_THAT(show.output, HasSubstr("sums.sql:"));
+    EXPECT_THAT(show.output, HasSubstr("{\"n\": 4}"));
+    EXPECT_THAT(show.output, HasSubstr("millrace dlq redrive --id " + id));
+    EXPECT_EQ(json({"dlq", "show", id})["value"], "{\"n\": 4}");
+
+    const Finished again = millrace({"dlq", "redrive"});
+    EXPECT_EQ(again.exit_code, kExitFailed);
+    EXPECT_THAT(again.output, HasSubstr("failed: pg_record 23514 k3_small"));
+    mend_k3();
+    const Finished dry = millrace({"dlq", "redrive", "--dry-run"});
+    EXPECT_EQ(dry.exit_code, 0) << dry.output;
+    EXPECT_THAT(dry.output, HasSubstr("dry run"));
+    EXPECT_EQ(json({"dlq", "list"}).size(), 1U);
+    const Finished mended = millrace({"dlq", "redrive", "--reason", "constraint dropped"});
+    EXPECT_EQ(mended.exit_code, 0) << mended.output;
+    EXPECT_THAT(mended.output, HasSubstr("applied, and 6 behind it"));
+
+    EXPECT_EQ(fault(10), "");
+    feed_.send_counted(100, 10, 4);
+    EXPECT_TRUE(handles(200)) << worker.log();
+    EXPECT_EQ(fault(20), "");
+    EXPECT_EQ(installed_.number("SELECT count(*) FROM millrace.operator_acts "
+                                "WHERE verb = 'dlq redrive' AND reason = 'constraint dropped'"),
+              1);
+}
+
+TEST_F(DlqVerbs, DiscardKeepsWhoAndWhyAndLetsTheKeyGoOn) {
+    refuse_k3();
+    const Process worker = run();
+    feed_.send_counted(100, 10, 4);
+    ASSERT_TRUE(handles(100)) << worker.log();
+    mend_k3();
+    EXPECT_EQ(millrace({"dlq", "discard", "--projection", "sums"}).exit_code, kExitUsage);
+    EXPECT_EQ(millrace({"dlq", "discard", "--reason", "why"}).exit_code, kExitUsage);
+
+    const Finished done =
+        millrace({"dlq", "discard", "--projection", "sums", "--reason", "test order"});
+
+    EXPECT_EQ(done.exit_code, 0) << done.output;
+    EXPECT_EQ(installed_.text("SELECT seen FROM sums_v1.sums WHERE key = 'k3'"),
+              "1,2,3,5,6,7,8,9,10");
+    EXPECT_THAT(installed_.text("SELECT object FROM millrace.operator_acts "
+                                "WHERE verb = 'dlq discard' AND reason = 'test order'"),
+                HasSubstr("key k3, pg_record 23514 k3_small"));
+    EXPECT_EQ(installed_.number("SELECT count(*) FROM millrace.parked_keys"), 0);
+    EXPECT_THAT(millrace({"dlq", "summary"}).output, HasSubstr("no dead letters"));
+}
+
+TEST_F(DlqVerbs, ExportIsALineOfJsonEach) {
+    const Process worker = run();
+    feed_.send({{.partition = 0, .key = "a", .value = "{\"n\": \"one\"}", .headers = {}},
+                {.partition = 0, .key = "b", .value = std::string("\xFF\x00", 2), .headers = {}}});
+    ASSERT_TRUE(handles(2)) << worker.log();
+
+    const Finished finished = millrace({"dlq", "export", "--projection", "sums"});
+
+    std::istringstream lines(finished.output);
+    std::vector<nlohmann::json> letters;
+    for (std::string line; std::getline(lines, line);) {
+        letters.push_back(nlohmann::json::parse(line));
+    }
+    ASSERT_EQ(letters.size(), 2U);
+    EXPECT_EQ(letters[0]["value"], "{\"n\": \"one\"}");
+    EXPECT_EQ(letters[0]["reason"], "unparsable_event");
+    EXPECT_EQ(letters[1]["value"]["base64"], "/wA=");
+}
+
+TEST_F(DlqVerbs, NameALetterThatIsNotThere) {
+    const Finished show = millrace({"dlq", "show", "4711"});
+
+    EXPECT_EQ(show.exit_code, kExitUsage);
+    EXPECT_THAT(show.output, HasSubstr("there is no dead letter 4711"));
+}
+
+class RedriveCrash : public DlqVerbs, public testing::WithParamInterface<std::string> {};
+
+TEST_P(RedriveCrash, LeavesEachEventAppliedOnceInOrder) {
+    refuse_k3();
+    const Process worker = run();
+    feed_.send_counted(100, 10, 4);
+    ASSERT_TRUE(handles(100)) << worker.log();
+    mend_k3();
+
+    const Finished dead = millrace({"dlq", "redrive"}, "redrive." + GetParam());
+    EXPECT_EQ(dead.exit_code, 128 + SIGKILL) << dead.output;
+    feed_.send_counted(100, 10, 4);
+    const Finished done = millrace({"dlq", "redrive"});
+    EXPECT_EQ(done.exit_code, 0) << done.output;
+
+    EXPECT_TRUE(eventually(60s, [&] { return fault(20).empty(); })) << fault(20) << worker.log();
+    EXPECT_EQ(installed_.number("SELECT count(*) FROM millrace.parked_keys"), 0);
+    EXPECT_EQ(installed_.number("SELECT count(*) FROM millrace.parked_events"), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Points, RedriveCrash,
+                         testing::Values("before_commit:1", "after_commit:1"),
+                         [](const auto& param) {
+                             return param.param.substr(0, param.param.find(':'));
+                         });
+
+}  // namespace
+}  // namespace millrace::test
