@@ -14,11 +14,28 @@ nlohmann::ordered_json bytes_json(const std::optional<std::string>& bytes) {
     return {{"base64", encode_base64(*bytes)}};
 }
 
+// What a terminal would obey.
+std::string without_controls(const std::string& text) {
+    constexpr char kDigits[] = "0123456789abcdef";
+    std::string shown;
+    for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte >= 0x20 && byte != 0x7F) {
+            shown += c;
+            continue;
+        }
+        shown += "\\x";
+        shown += kDigits[byte >> 4];
+        shown += kDigits[byte & 0x0F];
+    }
+    return shown;
+}
+
 }  // namespace
 
 std::string shown_bytes(const std::optional<std::string>& bytes) {
     if (!bytes) return "-";
-    return is_plain_text(*bytes) ? *bytes : "base64 " + encode_base64(*bytes);
+    return is_plain_text(*bytes) ? without_controls(*bytes) : "base64 " + encode_base64(*bytes);
 }
 
 std::string cause_text(const LetterLine& letter) {
@@ -29,7 +46,9 @@ std::string cause_text(const LetterLine& letter) {
 }
 
 std::string advice_for(const LetterLine& letter) {
-    const std::string redrive = "millrace dlq redrive --id " + std::to_string(letter.id);
+    const bool is_overtaken = !letter.parks && letter.key;
+    const std::string redrive = "millrace dlq redrive --id " + std::to_string(letter.id) +
+                                (is_overtaken ? " --out-of-order" : "");
     const std::string discard =
         "millrace dlq discard --id " + std::to_string(letter.id) + " --reason TEXT";
     if (letter.is_quarantined) {
@@ -37,9 +56,9 @@ std::string advice_for(const LetterLine& letter) {
                " re-drives; when its cause is mended: " + redrive + "; else: " + discard;
     }
     if (letter.reason == "unparsable_event") {
-        return "its columns can't be read from it: no re-drive mends that while the projection "
-               "file is the same; " +
-               discard + ", or give the producer's mended event the next turn of its key";
+        return "its columns can't be read from it, and no re-drive mends that while the projection "
+               "file is the same. Give it up: " +
+               discard + ". A mended event that the producer sends is applied in its turn then";
     }
     if (letter.sqlstate && *letter.sqlstate == "23503") {
         return "a row it points to was missing: once that is there, " + redrive;
@@ -64,6 +83,7 @@ nlohmann::ordered_json letter_json(const LetterLine& letter, const StoredRecord&
             {"partition", letter.where.partition},
             {"offset", letter.offset},
             {"timestamp_ms", record.time.count()},
+            {"event_id", letter.event_id ? Table::Cell(letter.event_id->text()) : Table::Cell()},
             {"type", letter.event_type},
             {"class", letter.failure_class},
             {"reason", letter.reason},

@@ -1,5 +1,6 @@
 #include "app/redriver.h"
 
+#include <algorithm>
 #include <chrono>
 #include <iostream>
 #include <thread>
@@ -68,11 +69,12 @@ Redriver::Redriver(const Config& config, const Installation& installation,
     : config_(config), installation_(installation), options_(std::move(options)) {}
 
 void Redriver::run(const std::function<void(const std::vector<LetterLine>&,
-                                            const std::vector<Redriven>&)>& on_page,
-                   const std::function<void(const ParkedKey&, int64_t)>& on_key) {
+                                            const RedrivenLetters&)>& on_page,
+                   const std::function<void(const ParkedKey&, const Redriven&)>& on_key) {
     const auto begin = Clock::now();
-    std::set<std::string> projections;
-    if (options_.filter.projection) projections.insert(*options_.filter.projection);
+    // What is set aside from now on is for the next time.
+    const int64_t newest =
+        patiently([&] { return LetterStore(session()).count(options_.filter).newest_id; });
     int64_t after = 0;
     int64_t count = 0;
     for (;;) {
@@ -86,13 +88,13 @@ void Redriver::run(const std::function<void(const std::vector<LetterLine>&,
                 static_cast<int64_t>(options_.letters_per_second / 10), 1, page_size);
         }
         if (page_size <= 0) break;
-        const std::vector<LetterLine> page = patiently(
+        std::vector<LetterLine> page = patiently(
             [&] { return LetterStore(session()).list(options_.filter, after, page_size); });
+        std::erase_if(page, [&](const LetterLine& letter) { return letter.id > newest; });
         if (page.empty()) break;
         on_page(page, run_page(page));
         after = page.back().id;
         count += static_cast<int64_t>(page.size());
-        for (const LetterLine& letter : page) projections.insert(letter.projection.name);
         if (options_.letters_per_second > 0) {
             std::this_thread::sleep_until(
                 begin + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(
@@ -100,40 +102,55 @@ void Redriver::run(const std::function<void(const std::vector<LetterLine>&,
         }
     }
     if (options_.is_dry_run || !options_.filter.ids.empty()) return;
-    finish_keys({projections.begin(), projections.end()}, on_key);
+    finish_keys(on_key);
 }
 
-void Redriver::finish_keys(const std::vector<std::string>& projections,
-                           const std::function<void(const ParkedKey&, int64_t)>& on_key) {
-    for (const std::string& projection : projections) {
-        const std::vector<ParkedKey> keys = patiently([&] {
-            return LetterStore(session()).keys_without_letter(projection, options_.filter.key);
-        });
-        for (const ParkedKey& key : keys) {
-            on_key(key, patiently([&] {
-                       return served(key.projection).redrive.finish(key.where, key.key);
-                   }));
-        }
+void Redriver::finish_keys(
+    const std::function<void(const ParkedKey&, const Redriven&)>& on_key) {
+    const std::vector<ParkedKey> keys = patiently([&] {
+        return LetterStore(session()).keys_without_letter(options_.filter.projection,
+                                                          options_.filter.key);
+    });
+    for (const ParkedKey& key : keys) {
+        on_key(key, patiently([&] {
+                   return served(key.projection).redrive.finish(key.where, key.key);
+               }));
     }
 }
 
 // Letters of one partition together, so that its position is locked once for many.
-std::vector<Redriven> Redriver::run_page(const std::vector<LetterLine>& page) {
+RedrivenLetters Redriver::run_page(const std::vector<LetterLine>& page) {
     std::map<std::pair<std::string, TopicPartition>, std::vector<LetterLine>> parts;
     for (const LetterLine& letter : page) {
         parts[{letter.projection.name + " " + std::to_string(letter.projection.version),
                letter.where}]
             .push_back(letter);
     }
-    std::vector<Redriven> all;
-    for (const auto& [place, letters] : parts) {
-        for (Redriven& redriven : patiently([&] {
-                 return served(letters.front().projection).redrive.run(place.second, letters);
-             })) {
-            all.push_back(std::move(redriven));
+    RedrivenLetters done;
+    for (const auto& [place, letters] : parts) run_part(place.second, letters, done);
+    return done;
+}
+
+void Redriver::run_part(const TopicPartition& where, const std::vector<LetterLine>& letters,
+                        RedrivenLetters& done) {
+    try {
+        patiently([&] {
+            served(letters.front().projection).redrive.run(where, letters, done);
+            return true;
+        });
+    } catch (const Failure& failure) {
+        if (is_outage(failure)) throw;
+        // A table or a right that is missing, a definition that is gone: the other projections'
+        // letters have their turn all the same.
+        served_.clear();
+        for (const LetterLine& letter : letters) {
+            if (done.contains(letter.id)) continue;
+            done[letter.id] = {.id = letter.id,
+                               .outcome = Redriven::Outcome::kFailed,
+                               .cause = failure.reason() + " " + failure.sqlstate(),
+                               .why = failure.what()};
         }
     }
-    return all;
 }
 
 Redriver::Served& Redriver::served(const ProjectionName& projection) {
@@ -154,12 +171,16 @@ pg::Session& Redriver::session() {
 template <typename Work>
 std::invoke_result_t<Work> Redriver::patiently(Work work) {
     Backoff backoff(std::chrono::milliseconds(250), std::chrono::seconds(5));
-    const auto deadline = Clock::now() + kOutageMax;
+    std::optional<Clock::time_point> first;
+    Clock::time_point last;
     for (;;) {
         try {
             return work();
         } catch (const Failure& failure) {
-            if (!is_outage(failure) || Clock::now() >= deadline) throw;
+            // What went on for a while after a failure is not the same outage.
+            if (!first || Clock::now() - last > kOutageMax) first = Clock::now();
+            last = Clock::now();
+            if (!is_outage(failure) || last - *first >= kOutageMax) throw;
             std::cerr << "waits: " << failure.what() << std::endl;
             session_.reset();
             served_.clear();

@@ -34,11 +34,10 @@ class Redriver {
     // `on_page` gets what came of up to 500 letters at a time. Then the keys that wait behind no
     // letter any more get what waits for them.
     void run(const std::function<void(const std::vector<LetterLine>&,
-                                      const std::vector<Redriven>&)>& on_page,
-             const std::function<void(const ParkedKey&, int64_t)>& on_key);
-    // Only those keys, of these projections.
-    void finish_keys(const std::vector<std::string>& projections,
-                     const std::function<void(const ParkedKey&, int64_t)>& on_key);
+                                      const RedrivenLetters&)>& on_page,
+             const std::function<void(const ParkedKey&, const Redriven&)>& on_key);
+    // Only those keys.
+    void finish_keys(const std::function<void(const ParkedKey&, const Redriven&)>& on_key);
 
   private:
     // What one version of a projection takes to be run.
@@ -52,7 +51,9 @@ class Redriver {
     };
 
     Served& served(const ProjectionName& projection);
-    std::vector<Redriven> run_page(const std::vector<LetterLine>& page);
+    RedrivenLetters run_page(const std::vector<LetterLine>& page);
+    void run_part(const TopicPartition& where, const std::vector<LetterLine>& letters,
+                  RedrivenLetters& done);
     pg::Session& session();
     // Calls it, again while PostgreSQL is away.
     template <typename Work>

@@ -62,7 +62,12 @@ void PostgresProbe::run(std::stop_token stop) {
 }
 
 void PostgresProbe::show_letters(pg::Session& session) {
-    for (const OpenLetters& open : LetterStore(session).open()) {
+    // One that was removed has none.
+    for (auto& [projection, open] : shown_) open = {.projection = projection};
+    for (OpenLetters& open : LetterStore(session).open()) {
+        shown_.insert_or_assign(open.projection, std::move(open));
+    }
+    for (const auto& [projection, open] : shown_) {
         const Metrics::Labels labels{{"projection", open.projection}};
         metrics_
             .gauge("millrace_projection_letters_open",

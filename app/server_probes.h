@@ -1,8 +1,11 @@
 #pragma once
 
+#include <map>
 #include <stop_token>
+#include <string>
 
 #include "app/health.h"
+#include "consumers/letter_store.h"
 #include "core/kafka/client.h"
 #include "core/kafka/reaper.h"
 #include "core/metrics.h"
@@ -21,12 +24,13 @@ class PostgresProbe {
     void run(std::stop_token stop);
 
   private:
-    pg::SessionOptions options_;
     void show_letters(pg::Session& session);
 
+    pg::SessionOptions options_;
     Health& health_;
     Metrics& metrics_;
     prometheus::Gauge& up_;
+    std::map<std::string, OpenLetters> shown_;  // By projection.
 };
 
 // The same for Kafka, by the metadata of the ledger topic. One thread, a client of its own.

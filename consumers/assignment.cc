@@ -145,7 +145,10 @@ void Assignment::applied(OwnedPartition& partition, const Batch& batch) {
     partition.position.next_offset = batch.move.to;
     partition.position.leader_epoch = batch.move.leader_epoch;
     partition.retake_wait = milliseconds(0);
-    partition.parked_keys.insert(batch.parked_keys.begin(), batch.parked_keys.end());
+    // One that was in doubt: they were read anew since, and may have been freed.
+    if (!batch.is_committed) {
+        partition.parked_keys.insert(batch.parked_keys.begin(), batch.parked_keys.end());
+    }
     partition.note_success(options_.batch);
     if (!partition.has_batches(options_.batch, 1)) consumer_.resume(partition.where);
     to_commit_[partition.where] = batch.move.to;
@@ -319,6 +322,9 @@ void Assignment::confirm(OwnedPartition& partition, Positions& positions, Batch*
         taker_.load_parked(partition, positions);
         begin(partition, *position);
         return;
+    }
+    if (batch != nullptr && batch->generation == partition.generation && !batch->is_committed) {
+        batch->is_stale = true;
     }
     partition.position.epoch = position->epoch;
     taker_.load_parked(partition, positions);

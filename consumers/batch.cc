@@ -153,8 +153,8 @@ BatchCollector::Taken BatchCollector::collect(const OwnedPartition& partition,
         }
     } catch (const Failure& failure) {
         if (failure.kind() != FailureKind::kPoison) throw;
-        if (!halts || batch.record_count == 0) {
-            log(LogLevel::kError, "consumers", halts ? "event refused" : "event set aside",
+        if (halts && batch.record_count == 0) {
+            log(LogLevel::kError, "consumers", "event refused",
                 {{"record", partition.where.text() + "@" + std::to_string(event_.offset)},
                  {"reason", failure.reason()},
                  {"correlation_id", correlation_id(event_)}});

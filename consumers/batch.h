@@ -35,6 +35,8 @@ struct Batch {
     // Sent, and its end unknown: whether it was committed, the position tells.
     bool is_in_doubt = false;
     bool is_committed = false;
+    // Its position was taken again meanwhile: what it parks may not be what is parked now.
+    bool is_stale = false;
 
     size_t set_aside_count() const { return letters.size() + parked.size(); }
     // Sets one of `items` aside.

@@ -1,6 +1,7 @@
 #include "consumers/batch_sender.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/crash_point.h"
 
@@ -58,12 +59,12 @@ void queue_end(pg::Pipeline& pipeline, const BatchTools& tools, const FillEvent&
 }
 
 Refusal refusal_of(const pg::PipelineOutcome& outcome, const Places& places,
-                   const Handler& handler) {
+                   const Handler& handler, bool has_events) {
     const size_t index = outcome.failed_index;
     Refusal refusal{.error = *outcome.error, .statement = "BEGIN"};
     if (index >= places.commit) {
         refusal.statement = "COMMIT";
-        refusal.is_of_handler = true;  // A constraint that it deferred.
+        refusal.is_of_handler = has_events;  // A constraint that it deferred.
     } else if (index >= places.copies) {
         refusal.statement = "the dead letters' copies";
         refusal.is_of_copies = true;
@@ -83,7 +84,7 @@ Refusal refusal_of(const pg::PipelineOutcome& outcome, const Places& places,
 std::optional<Refusal> conclude(const BatchTools& tools, const pg::PipelineOutcome& outcome,
                                 const Places& places, const Batch& batch) {
     if (outcome.error) {
-        Refusal refusal = refusal_of(outcome, places, tools.handler);
+        Refusal refusal = refusal_of(outcome, places, tools.handler, batch.event_count > 0);
         // Nothing is left to roll back after a COMMIT that failed (a deferred constraint).
         if (!tools.session.is_broken()) tools.session.rollback();
         return refusal;
@@ -126,7 +127,7 @@ SentInParts send_in_parts(const BatchTools& tools, const FillEvent& fill,
         queue_begin(pipeline, tools, batch, places);
         const pg::PipelineOutcome begun = pipeline.finish();
         if (begun.error) {
-            Refusal refusal = refusal_of(begun, places, tools.handler);
+            Refusal refusal = refusal_of(begun, places, tools.handler, false);
             if (!tools.session.is_broken()) tools.session.rollback();
             return {.refusal = std::move(refusal)};
         }
@@ -135,7 +136,7 @@ SentInParts send_in_parts(const BatchTools& tools, const FillEvent& fill,
                                    /*is_known_bad=*/true, options, storm);
     SentInParts sent{.refusal = std::move(found.refusal),
                      .storm = std::move(found.storm),
-                     .statement_count = found.statement_count};
+                     .part_count = found.part_count};
     Batch in_parts = batch;
     Event event;
     for (DeadLetter& letter : found.letters) {
@@ -146,20 +147,23 @@ SentInParts send_in_parts(const BatchTools& tools, const FillEvent& fill,
     in_parts.event_count = in_parts.items.size();
     in_parts.parked.insert(in_parts.parked.end(), found.parked.begin(), found.parked.end());
     std::sort(in_parts.parked.begin(), in_parts.parked.end());
-    const StormBreaker judged = judge(storm, in_parts);
-    if (judged.is_tripped()) sent.storm = judged.text();
-    if (!sent.storm.empty() && !in_parts.letters.empty()) {
-        sent.storm += ", the last one: " + in_parts.letters.back().cause.error;
+    // What ended before all was tried says nothing about shares.
+    if (!sent.refusal && sent.storm.empty()) {
+        const StormBreaker judged = judge(storm, in_parts);
+        if (judged.is_tripped()) sent.storm = judged.text();
     }
+    if (!sent.storm.empty()) sent.storm += ", " + causes_of(in_parts.letters);
     if (sent.refusal || !sent.storm.empty()) {
         if (!tools.session.is_broken()) tools.session.rollback();
         return sent;
     }
+    // Before the answer: if it is lost, the batch is committed as it is now, or dropped.
+    std::swap(batch, in_parts);
     pg::Pipeline pipeline(tools.session, pg::Answers::kEach);
     Places places;
-    queue_end(pipeline, tools, fill, in_parts, places);
-    sent.refusal = conclude(tools, pipeline.finish(), places, in_parts);
-    if (!sent.refusal) batch = std::move(in_parts);
+    queue_end(pipeline, tools, fill, batch, places);
+    sent.refusal = conclude(tools, pipeline.finish(), places, batch);
+    if (sent.refusal) std::swap(batch, in_parts);
     return sent;
 }
 

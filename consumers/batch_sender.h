@@ -31,7 +31,7 @@ std::optional<Refusal> send(const BatchTools& tools, const FillEvent& fill, cons
 struct SentInParts {
     std::optional<Refusal> refusal{};
     std::string storm{};        // Too much of it is poisoned: not committed. Empty: not so.
-    int statement_count = 0;  // Parts that were tried.
+    int part_count = 0;  // Parts that were tried.
 };
 
 // The same for a batch that was refused as a whole for a record's sake: its culprits are found and

@@ -88,7 +88,7 @@ class Bisection {
     // One round trip. The checks run under a savepoint of their own, which is rolled back: so
     // constraints that were deferred are deferred again for the next part.
     std::optional<Refusal> send_part() {
-        ++result_.statement_count;
+        ++result_.part_count;
         pg::Pipeline pipeline(session_, pg::Answers::kEach);
         if (needs_rollback_) {
             pipeline.queue("ROLLBACK TO SAVEPOINT part");

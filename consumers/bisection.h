@@ -25,7 +25,7 @@ struct BisectionResult {
     std::vector<size_t> applied;
     std::vector<DeadLetter> letters;
     std::vector<size_t> parked;
-    int statement_count = 0;         // Parts that were tried.
+    int part_count = 0;         // Parts that were tried.
     std::optional<Refusal> refusal;  // What ended it, being no record's fault: roll back.
     std::string storm;               // Too many culprits: roll back. Empty: not so.
 };

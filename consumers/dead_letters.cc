@@ -1,5 +1,7 @@
 #include "consumers/dead_letters.h"
 
+#include <algorithm>
+
 #include "consumers/letter_copy.h"
 #include "core/uuid.h"
 #include "schema/base64.h"
@@ -11,6 +13,8 @@ namespace millrace {
 namespace {
 
 using std::chrono::milliseconds;
+
+constexpr milliseconds kTimeMost{253'402'300'799'000};  // The end of the year 9999.
 
 constexpr std::string_view kParkedKeys = R"(
     SELECT key
@@ -82,7 +86,9 @@ struct RecordArrays {
 
     void add(const Event& event) {
         offsets.add_int8(event.offset);
-        times.add_int8(pg::timestamp_of(event.timestamp));
+        // Kafka takes any number for a time, PostgreSQL does not.
+        times.add_int8(pg::timestamp_of(
+            std::clamp<milliseconds>(event.timestamp, milliseconds(0), kTimeMost)));
         add_optional(keys, event.key);
         add_optional(values, event.payload);
         headers.add_bytes(encode_headers(event.headers));

@@ -108,7 +108,7 @@ std::string_view name_of(NextStep step) {
         case NextStep::kResync: return "resync";
         case NextStep::kBisect: return "bisect";
         case NextStep::kSetAside: return "set_aside";
-        case NextStep::kLeaveCopies: return "leave_copies";
+        case NextStep::kDropCopies: return "drop_copies";
         case NextStep::kHalt: return "halt";
     }
     return "invalid";
@@ -140,11 +140,11 @@ ClassOverride parse_override(std::string_view prefix, std::string_view class_nam
             throw std::invalid_argument("would change the meaning of " + std::string(rule.prefix) +
                                         ", by which an outage is known");
         }
-        const bool is_servers = rule.prefix.starts_with("53") || rule.prefix.starts_with("58") ||
-                                rule.prefix.starts_with("XX") || rule.prefix.starts_with("28");
-        if (is_servers && found->failure_class == FailureClass::kRecord) {
+        const bool is_of_record = found->failure_class == FailureClass::kRecord;
+        if (is_of_record && (was == FailureClass::kEnvironment || was == FailureClass::kConflict ||
+                             was == FailureClass::kStalePlan)) {
             throw std::invalid_argument("would blame a record for " + std::string(rule.prefix) +
-                                        ", a trouble of the server");
+                                        ", which is not of its making");
         }
     }
     return {.prefix = std::string(prefix), .failure_class = found->failure_class};

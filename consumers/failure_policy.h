@@ -53,7 +53,7 @@ enum class NextStep {
     kResync,     // PROTOCOL 7.3.
     kBisect,     // Find the culprits among its events, apply the others (PROTOCOL 7.8).
     kSetAside,   // Its only event becomes a dead letter.
-    kLeaveCopies,  // The same batch without its letters' Kafka copies.
+    kDropCopies,  // The same batch without its letters' Kafka copies.
     kHalt,       // The projection, for the fleet.
 };
 std::string_view name_of(NextStep step);

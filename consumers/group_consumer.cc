@@ -5,6 +5,19 @@
 
 #include "core/log.h"
 
+// What librdkafka makes necessary here:
+// - A record carries no mark of the stretch it was fetched for. Before a partition is read anew,
+//   drain() empties the queue: what is of that partition is dropped, what is of others keeps the
+//   generation it had. What a broker thread has not queued yet, librdkafka itself drops.
+// - Resuming a partition that is not paused drops what was read ahead, and a pause survives its
+//   assignment: so the two are paired.
+// - A closing consumer's queue must be polled for events, not callbacks: records in it would end
+//   the process.
+// - A broker answers one request of a connection after the other: a question behind a long poll
+//   waits for it. So positions are taken and checked first, then all partitions are read.
+// - It goes on in a topic that was deleted and made again, at the old offset: topic_watch.h.
+// - Records go before the consumer they came from.
+
 namespace millrace {
 
 namespace {

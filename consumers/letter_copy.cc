@@ -83,7 +83,6 @@ std::string letter_copy_headers(const ProjectionName& projection, const Event& e
     list.add("kafka_dlt-original-offset", int8_bytes(event.offset));
     list.add("kafka_dlt-original-timestamp", int8_bytes(event.timestamp.count()));
     list.add("kafka_dlt-original-timestamp-type", "CreateTime");
-    list.add("kafka_dlt-original-consumer-group", projection.name);
     list.add("kafka_dlt-exception-fqcn", what);
     list.add("kafka_dlt-exception-message", cause.error);
     list.add("kafka_dlt-exception-stacktrace", cause.statement);

@@ -16,14 +16,15 @@ constexpr std::string_view kList = R"(
                FROM millrace.parked_events AS e
                WHERE e.projection = l.projection AND e.version = l.version AND e.topic = l.topic
                  AND e.partition = l.partition AND e.key_digest = l.key_digest)
-           ELSE 0 END
+           ELSE 0 END,
+           event_id
     FROM millrace.matching_letters($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS l
     WHERE id > $11
     ORDER BY id
     LIMIT $12)";
 
 constexpr std::string_view kCount = R"(
-    SELECT count(*)
+    SELECT count(*), coalesce(max(id), 0)
     FROM millrace.matching_letters($1, $2, $3, $4, $5, $6, $7, $8, $9, $10))";
 
 constexpr std::string_view kSummary = R"(
@@ -46,7 +47,7 @@ constexpr std::string_view kOpen = R"(
     ORDER BY p.projection)";
 
 constexpr std::string_view kRecords = R"(
-    SELECT id, record_offset, record_time, key, value, headers::text, quarantined
+    SELECT id, record_offset, record_time, key, value, headers::text
     FROM millrace.dead_letters
     WHERE id = ANY($1)
     ORDER BY record_offset)";
@@ -54,14 +55,14 @@ constexpr std::string_view kRecords = R"(
 constexpr std::string_view kKeysWithoutLetter = R"(
     SELECT k.projection, k.version, k.topic, k.partition, k.key
     FROM millrace.parked_keys AS k
-    WHERE k.projection = $1
+    WHERE ($1::text IS NULL OR k.projection = $1)
       AND ($2::bytea IS NULL OR k.key_digest = sha256($2))
       AND NOT EXISTS (
           SELECT
           FROM millrace.dead_letters AS l
           WHERE l.projection = k.projection AND l.version = k.version AND l.topic = k.topic
             AND l.partition = k.partition AND l.key_digest = k.key_digest AND l.parks)
-    ORDER BY k.topic, k.partition, k.key_digest)";
+    ORDER BY k.projection, k.version, k.topic, k.partition, k.key_digest)";
 
 constexpr std::string_view kLockPosition = R"(
     SELECT
@@ -70,20 +71,31 @@ constexpr std::string_view kLockPosition = R"(
     FOR UPDATE)";
 
 constexpr std::string_view kQueue = R"(
-    SELECT id, record_offset, record_time, key, value, headers::text, quarantined
+    SELECT id, record_offset, record_time, key, value, headers::text, found_count
     FROM (
-        SELECT id, record_offset, record_time, key, value, headers, quarantined
-        FROM millrace.dead_letters
-        WHERE projection = $1 AND version = $2 AND topic = $3 AND partition = $4 AND parks
-          AND key_digest = ANY(ARRAY(SELECT sha256(k) FROM unnest($5::bytea[]) AS k))
-        UNION ALL
-        SELECT NULL, record_offset, record_time, key, value, headers, false
-        FROM millrace.parked_events
-        WHERE projection = $1 AND version = $2 AND topic = $3 AND partition = $4
-          AND key_digest = ANY(ARRAY(SELECT sha256(k) FROM unnest($5::bytea[]) AS k))
-    ) AS q
-    ORDER BY record_offset
-    LIMIT $6)";
+        SELECT *, count(*) OVER () AS found_count,
+               sum(coalesce(octet_length(value), 0)) OVER (
+                   ORDER BY record_offset ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+               ) AS bytes_before
+        FROM (
+            SELECT *
+            FROM (
+                SELECT id, record_offset, record_time, key, value, headers
+                FROM millrace.dead_letters
+                WHERE projection = $1 AND version = $2 AND topic = $3 AND partition = $4 AND parks
+                  AND key_digest = ANY(ARRAY(SELECT sha256(k) FROM unnest($5::bytea[]) AS k))
+                UNION ALL
+                SELECT NULL, record_offset, record_time, key, value, headers
+                FROM millrace.parked_events
+                WHERE projection = $1 AND version = $2 AND topic = $3 AND partition = $4
+                  AND key_digest = ANY(ARRAY(SELECT sha256(k) FROM unnest($5::bytea[]) AS k))
+            ) AS queued
+            ORDER BY record_offset
+            LIMIT $6
+        ) AS front
+    ) AS measured
+    WHERE coalesce(bytes_before, 0) < 8388608
+    ORDER BY record_offset)";
 
 constexpr std::string_view kRemoveLetters =
     "DELETE FROM millrace.dead_letters WHERE id = ANY($1)";
@@ -104,7 +116,7 @@ constexpr std::string_view kCountRemoved = R"(
 constexpr std::string_view kNoteFailure = R"(
     UPDATE millrace.dead_letters
     SET class = $2, reason = $3, sqlstate = $4, constraint_name = $5, statement = $6, error = $7,
-        attempts = attempts + 1, redrives = redrives + 1, redriven_at = clock_timestamp(),
+        attempts = attempts + 1, redrives = redrives + 1,
         quarantined = redrives + 1 >= $8
     WHERE id = $1)";
 
@@ -173,13 +185,30 @@ std::vector<StoredRecord> records_of(const pg::Result& rows) {
         auto headers = decode_headers(rows.bytes(row, 5));
         MILLRACE_CHECK(headers.has_value(), "headers are stored as they are read");
         record.headers = *std::move(headers);
-        record.is_quarantined = rows.boolean(row, 6);
         records.push_back(std::move(record));
     }
     return records;
 }
 
 }  // namespace
+
+std::string LetterFilter::text() const {
+    std::string text;
+    const auto add = [&text](std::string_view name, const std::optional<std::string>& value) {
+        if (value) text += (text.empty() ? "--" : " --") + std::string(name) + " " + *value;
+    };
+    add("projection", projection);
+    for (const int64_t id : ids) add("id", std::to_string(id));
+    add("class", failure_class);
+    add("failure", reason);
+    add("sqlstate", sqlstate);
+    add("constraint", constraint);
+    if (key) add("key", as_plain_text(*key));
+    add("type", type);
+    add("since", since);
+    add("until", until);
+    return text;
+}
 
 void StoredRecord::fill(const TopicPartition& where, Event& event) const {
     event.topic = where.topic;
@@ -219,13 +248,15 @@ std::vector<LetterLine> LetterStore::list(const LetterFilter& filter, int64_t af
         line.redrive_count = static_cast<int>(rows.integer(row, 17));
         line.is_quarantined = rows.boolean(row, 18);
         line.parked_count = rows.integer(row, 19);
+        if (!rows.is_null(row, 20)) line.event_id = rows.uuid(row, 20);
         lines.push_back(std::move(line));
     }
     return lines;
 }
 
-int64_t LetterStore::count(const LetterFilter& filter) {
-    return session_.execute(kCount, params_of(filter)).integer(0, 0);
+LetterCount LetterStore::count(const LetterFilter& filter) {
+    const pg::Result row = session_.execute(kCount, params_of(filter));
+    return {.letter_count = row.integer(0, 0), .newest_id = row.integer(0, 1)};
 }
 
 std::vector<LetterGroup> LetterStore::summary(const LetterFilter& filter) {
@@ -264,10 +295,10 @@ std::optional<StoredRecord> LetterStore::record(int64_t id) {
     return std::move(found.front());
 }
 
-std::vector<ParkedKey> LetterStore::keys_without_letter(const std::string& projection,
-                                                        const std::optional<std::string>& key) {
+std::vector<ParkedKey> LetterStore::keys_without_letter(
+    const std::optional<std::string>& projection, const std::optional<std::string>& key) {
     const pg::Result rows = session_.execute(
-        kKeysWithoutLetter, pg::Params().text(projection).optional_bytea(key));
+        kKeysWithoutLetter, pg::Params().optional_text(projection).optional_bytea(key));
     std::vector<ParkedKey> keys;
     for (int row = 0; row < rows.row_count(); ++row) {
         keys.push_back(
@@ -282,13 +313,17 @@ bool LetterStore::lock_position(const ProjectionName& projection, const TopicPar
     return session_.execute(kLockPosition, place_of(projection, where)).row_count() == 1;
 }
 
-std::vector<StoredRecord> LetterStore::queue(const ProjectionName& projection,
-                                             const TopicPartition& where,
-                                             const std::vector<std::string>& keys,
-                                             int64_t count_max) {
+QueuePart LetterStore::queue(const ProjectionName& projection, const TopicPartition& where,
+                             const std::vector<std::string>& keys, int64_t count_max) {
+    if (keys.empty()) return {};
     pg::ArrayBuilder array = bytes_of(keys);
-    return records_of(
-        session_.execute(kQueue, place_of(projection, where).array(array).int8(count_max)));
+    const pg::Result rows =
+        session_.execute(kQueue, place_of(projection, where).array(array).int8(count_max));
+    QueuePart part{.records = records_of(rows)};
+    if (part.records.empty()) return part;
+    const int64_t found_count = rows.integer(0, 6);
+    part.is_cut = found_count == count_max || found_count > rows.row_count();
+    return part;
 }
 
 std::vector<StoredRecord> LetterStore::records(const std::vector<int64_t>& ids) {

@@ -11,6 +11,7 @@
 #include "consumers/set_aside.h"
 #include "consumers/topic_partition.h"
 #include "core/pg/session.h"
+#include "core/uuid.h"
 #include "schema/raw_headers.h"
 
 namespace millrace {
@@ -27,6 +28,9 @@ struct LetterFilter {
     std::optional<std::string> type{};
     std::optional<std::string> since{};  // Times as PostgreSQL reads them.
     std::optional<std::string> until{};
+
+    // One line, as the options of a command; empty: all letters.
+    std::string text() const;
 };
 
 // A letter without what its record holds.
@@ -36,6 +40,7 @@ struct LetterLine {
     TopicPartition where;
     int64_t offset = 0;
     std::optional<std::string> key{};
+    std::optional<Uuid> event_id;
     std::string event_type;
     bool parks = false;
     std::string failure_class{};
@@ -52,6 +57,11 @@ struct LetterLine {
 
     // `shop.orders-3@42`
     std::string origin() const { return where.text() + "@" + std::to_string(offset); }
+};
+
+struct LetterCount {
+    int64_t letter_count = 0;
+    int64_t newest_id = 0;
 };
 
 // A group of them, for those who look at many.
@@ -75,9 +85,14 @@ struct StoredRecord {
     std::optional<std::string> key{};
     std::optional<std::string> value;
     std::vector<RawHeader> headers;
-    bool is_quarantined = false;
 
     void fill(const TopicPartition& where, Event& event) const;
+};
+
+// The front of some keys' queues.
+struct QueuePart {
+    std::vector<StoredRecord> records;
+    bool is_cut = false;  // There is more.
 };
 
 struct ParkedKey {
@@ -103,20 +118,22 @@ class LetterStore {
 
     // By id, from behind `after` on.
     std::vector<LetterLine> list(const LetterFilter& filter, int64_t after, int64_t count_max);
-    int64_t count(const LetterFilter& filter);
+    // And the newest id of them, 0 if there is none.
+    LetterCount count(const LetterFilter& filter);
     std::vector<LetterGroup> summary(const LetterFilter& filter);
     std::vector<OpenLetters> open();
     // With its headers and value; nothing if it is gone.
     std::optional<StoredRecord> record(int64_t id);
     // Keys that wait behind no letter any more: a re-drive was interrupted, or a letter discarded.
-    std::vector<ParkedKey> keys_without_letter(const std::string& projection,
+    std::vector<ParkedKey> keys_without_letter(const std::optional<std::string>& projection,
                                                const std::optional<std::string>& key);
 
     // Locks the position of all that follows (PROTOCOL 7.5). False: there is none.
     bool lock_position(const ProjectionName& projection, const TopicPartition& where);
-    // The queues of those keys, letters and what waits behind them, in order, cut at `count_max`.
-    std::vector<StoredRecord> queue(const ProjectionName& projection, const TopicPartition& where,
-                                    const std::vector<std::string>& keys, int64_t count_max);
+    // The queues of those keys, letters and what waits behind them, in order, cut at `count_max`
+    // records or about 8 MiB.
+    QueuePart queue(const ProjectionName& projection, const TopicPartition& where,
+                    const std::vector<std::string>& keys, int64_t count_max);
     // Letters that nothing waits behind, by id.
     std::vector<StoredRecord> records(const std::vector<int64_t>& ids);
     void remove(const ProjectionName& projection, const TopicPartition& where,

@@ -89,9 +89,9 @@ void ProjectionMetrics::dead_letter(const std::string& failure_class) {
         "class", failure_class);
 }
 
-void ProjectionMetrics::bisected(int statement_count) {
+void ProjectionMetrics::bisected(int part_count) {
     bisections_.Increment();
-    bisection_parts_.Increment(statement_count);
+    bisection_parts_.Increment(part_count);
 }
 
 void ProjectionMetrics::set_halted(const std::string& reason) {

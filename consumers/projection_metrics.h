@@ -25,7 +25,7 @@ class ProjectionMetrics {
     void failure(const std::string& reason);
     void dead_letter(const std::string& failure_class);
     // A batch whose culprits were sought, by so many parts.
-    void bisected(int statement_count);
+    void bisected(int part_count);
     // Empty: not halted.
     void set_halted(const std::string& reason);
     void set_lag(const TopicPartition& where, int64_t event_count, double seconds);

@@ -4,6 +4,7 @@
 
 #include "consumers/projection_metrics.h"
 #include "consumers/projection_worker.h"
+#include "core/check.h"
 #include "core/log.h"
 
 namespace millrace {
@@ -16,7 +17,7 @@ constexpr std::string_view kHaltUnwritten = "halt_unwritten";
 constexpr int kDoublingsMax = 6;
 
 // The copies fail where the letters would not.
-bool is_done_without(FailureClass failure_class) {
+bool can_do_without_copies(FailureClass failure_class) {
     switch (failure_class) {
         case FailureClass::kConflict:
         case FailureClass::kOverload:
@@ -105,7 +106,7 @@ void ProjectionWorker::take_next_step(OwnedPartition& partition, NextStep next,
             return;
         case NextStep::kBisect: batch_->is_in_parts = true; return;
         case NextStep::kSetAside: set_aside(partition, refusal); return;
-        case NextStep::kLeaveCopies:
+        case NextStep::kDropCopies:
             shared_.metrics.copies_skipped.Increment(static_cast<double>(batch_->letters.size()));
             batch_->has_copies = false;
             return;
@@ -115,23 +116,30 @@ void ProjectionWorker::take_next_step(OwnedPartition& partition, NextStep next,
     }
 }
 
-// What the handler did not send can't be a record's fault.
+// What the handler did not send is no record's fault.
 FailureClass ProjectionWorker::class_of_refusal(const Refusal& refusal) const {
     const FailureClass failure_class = class_of(refusal.error.sqlstate, options_.overrides);
-    return failure_class == FailureClass::kRecord && !refusal.is_of_handler ? FailureClass::kBug
-                                                                           : failure_class;
+    const bool is_misplaced =
+        (failure_class == FailureClass::kRecord && !refusal.is_of_handler) ||
+        // Raised by an author's trigger: our own codes have one place each.
+        (failure_class == FailureClass::kLost && !refusal.is_of_move) ||
+        (failure_class == FailureClass::kCapped && refusal.is_of_handler);
+    return is_misplaced ? FailureClass::kBug : failure_class;
 }
 
 NextStep ProjectionWorker::next_step_after(const Refusal& refusal, FailureClass failure_class,
                                            int count) const {
     if (refusal.is_of_move && is_lock_wait(refusal.error.sqlstate)) return NextStep::kPutOff;
-    if (refusal.is_of_copies && is_done_without(failure_class)) return NextStep::kLeaveCopies;
+    if (refusal.is_of_copies && can_do_without_copies(failure_class)) return NextStep::kDropCopies;
     const NextStep next =
         next_step({.failure_class = failure_class,
                    .attempt_count = count,
                    .event_count = batch_->event_count,
                    .sets_aside = options_.letters.on_poison != OnPoison::kHalt},
                   options_.retry_count);
+    // No event is at fault for a lock on the dead letters' own tables.
+    const bool accuses = next == NextStep::kBisect || next == NextStep::kSetAside;
+    if (accuses && (!refusal.is_of_handler || batch_->items.empty())) return NextStep::kRetry;
     if (next != NextStep::kBisect || !batch_->is_in_parts) return next;
     // All its parts passed, and then COMMIT was refused: somebody else's change came between.
     return count < options_.retry_count ? NextStep::kRetry : NextStep::kShrink;
@@ -140,6 +148,7 @@ NextStep ProjectionWorker::next_step_after(const Refusal& refusal, FailureClass 
 // Its only event can't be applied.
 void ProjectionWorker::set_aside(OwnedPartition& partition, const Refusal& refusal) {
     const FailureClass failure_class = class_of_refusal(refusal);
+    MILLRACE_CHECK(batch_->items.size() == 1, "one event stands alone");
     Event event;
     const size_t index = batch_->items.front();
     records_of(partition)(index, event);

@@ -30,6 +30,9 @@ pg::SessionOptions author_session(const ProjectionOptions& options) {
     session.settings = pg::common_settings();
     session.settings.emplace_back("statement_timeout",
                                   std::to_string(options.statement_timeout.count()));
+    // Shorter, so that a held lock is a conflict, which is waited out, and no overload.
+    session.settings.emplace_back("lock_timeout",
+                                  std::to_string(options.statement_timeout.count() / 2));
     // Of each answer: the server ends a statement first; past this it does not answer at all.
     session.call_timeout = options.statement_timeout * 2;
     return session;
@@ -87,6 +90,7 @@ void ProjectionWorker::step() {
     open_for_work();
     join();
     assignment_->take_due(*positions_, batch_ ? &*batch_ : nullptr, stop_);
+    if (batch_ && batch_->is_stale) drop_batch();
     apply_next();
     // A halt has left the group.
     if (!assignment_) return;
@@ -116,7 +120,7 @@ void ProjectionWorker::apply_next() {
         return;
     }
     if (const StormBreaker storm = judge(storm_, *batch_); storm.is_tripped()) {
-        halt_in_storm(storm.text() + ", the last one: " + batch_->letters.back().cause.error);
+        halt_in_storm(storm.text() + ", " + causes_of(batch_->letters));
         return;
     }
 
@@ -135,12 +139,12 @@ void ProjectionWorker::apply_next() {
         return;
     }
     // Outside of the block above: what fails here, the position's next look say, lost no send.
-    if (!sent.storm.empty()) {
-        halt_in_storm(sent.storm);
-        return;
-    }
     if (sent.refusal) {
         refused(*partition, *sent.refusal);
+        return;
+    }
+    if (!sent.storm.empty()) {
+        halt_in_storm(sent.storm);
         return;
     }
     note_duration(*batch_, Clock::now() - begin);
@@ -172,7 +176,7 @@ SentInParts ProjectionWorker::send_batch(const OwnedPartition& partition) {
         .attempt_count = attempts == partition.refusal_counts.end() ? 1 : attempts->second};
     const size_t letter_count = batch_->letters.size();
     SentInParts sent = send_in_parts(tools, fill, options, storm_, *batch_);
-    shared_.metrics.bisected(sent.statement_count);
+    shared_.metrics.bisected(sent.part_count);
     const bool is_clean = batch_->letters.size() == letter_count;
     if (is_clean && !sent.refusal && sent.storm.empty()) shared_.metrics.bisected_clean.Increment();
     return sent;
@@ -217,9 +221,8 @@ void ProjectionWorker::note_set_aside(const Batch& batch) const {
          {"batch", batch.text()},
          {"letters", batch.letters.size()},
          {"parked", batch.parked.size()},
-         {"reason", batch.letters.front().cause.reason},
-         {"sqlstate", batch.letters.front().cause.sqlstate},
-         {"then", "millrace dlq summary"}});
+         {"causes", causes_of(batch.letters)},
+         {"look", "millrace dlq summary"}});
 }
 
 // A generic plan made over an empty table keeps its sequential scan.

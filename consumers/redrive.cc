@@ -1,6 +1,7 @@
 #include "consumers/redrive.h"
 
 #include <algorithm>
+#include <set>
 #include <thread>
 
 #include "core/backoff.h"
@@ -15,22 +16,30 @@ namespace {
 constexpr StormLimits kNoStorm{
     .share = 1, .event_count_window = 1'000'000'000, .in_a_row = SIZE_MAX};
 
-// So long may a transaction become while a queue is longer: some tenths of a second.
+// So long may a transaction become while a queue is longer: some tenths of a second. A key that
+// gets events faster than its queue is run would never be handed back otherwise.
 constexpr int64_t kEventsMost = 10'000;
+constexpr std::chrono::milliseconds kQuick{200};
 
 // No cap holds for what is moved from one table to the other.
 DeadLetterOptions uncapped(DeadLetterOptions options) {
     options.letter_count_max = INT64_MAX;
     options.parked_count_max = INT64_MAX;
-    options.on_poison = OnPoison::kParkKey;
     return options;
 }
 
+// What a projection waits for instead of setting it aside is a failure of the letter here: an
+// operator asks for an answer, and the other letters for their turn.
+ClassOverrides without_waiting(ClassOverrides overrides) {
+    std::erase_if(overrides, [](const ClassOverride& rule) {
+        return class_of(rule.prefix) == FailureClass::kRecord;
+    });
+    return overrides;
+}
+
 std::string text_of(const Cause& cause) {
-    std::string text = cause.reason;
-    if (!cause.sqlstate.empty()) text += " " + cause.sqlstate;
-    if (!cause.constraint.empty()) text += " " + cause.constraint;
-    return text + ": " + (cause.statement.empty() ? "" : cause.statement + ": ") + cause.error;
+    return cause.text() + ": " + (cause.statement.empty() ? "" : cause.statement + ": ") +
+           cause.error;
 }
 
 }  // namespace
@@ -41,20 +50,23 @@ struct Redrive::Round {
         : where(std::move(place)), event_count_max(count_max) {}
 
     TopicPartition where;
-    std::map<int64_t, LetterLine> letters;  // Not yet decided.
-    std::set<std::string> keys;             // Whose queues are run.
+    std::map<int64_t, LetterLine> letters;         // Not yet decided.
+    std::set<std::string> keys;                    // Whose queues are run.
     std::map<std::string, int64_t> letter_of_key;  // The one that was applied last.
-    std::map<int64_t, Redriven> done;
-    int64_t parked_count = 0;  // Applied events that were no letters.
-
-    std::map<int64_t, std::string> blocked;  // Letters that are not run, and why.
+    std::map<int64_t, std::string> blocked;        // Letters that are not run, and why.
+    RedrivenLetters done;
+    Redriven of_no_letter;  // Of keys that wait behind none.
 
     // Of the next transaction.
     int64_t event_count_max;
     std::vector<StoredRecord> records;
     std::vector<size_t> items;
+    std::vector<DeadLetter> unparsable;
     bool has_more = false;
 
+    FillEvent fill() const {
+        return [this](size_t index, Event& event) { records[index].fill(where, event); };
+    }
     // The key's queue is left as it is from here on.
     void stop(const std::string& key, const std::string& why) {
         keys.erase(key);
@@ -62,10 +74,17 @@ struct Redrive::Round {
             if (letter.key == key) blocked.emplace(id, why);
         }
     }
-
-    void decide(int64_t id, Redriven::Outcome outcome, std::string why) {
+    void decide(int64_t id, Redriven::Outcome outcome, std::string cause, std::string why) {
         letters.erase(id);
-        done[id] = {.id = id, .outcome = outcome, .why = std::move(why)};
+        done[id] = {.id = id, .outcome = outcome, .cause = std::move(cause), .why = std::move(why)};
+    }
+    void skip(int64_t id, std::string cause, std::string why) {
+        decide(id, Redriven::Outcome::kSkipped, std::move(cause), std::move(why));
+    }
+    // Of the letter that the key's queue began with.
+    Redriven& of_key(const std::string& key) {
+        const auto letter = letter_of_key.find(key);
+        return letter == letter_of_key.end() ? of_no_letter : done[letter->second];
     }
 };
 
@@ -87,40 +106,40 @@ Redrive::Redrive(pg::Session& session, Handler& handler, ProjectionName projecti
       store_(session),
       letters_(projection, uncapped(options_.letters)) {}
 
-std::vector<Redriven> Redrive::run(const TopicPartition& where,
-                                   const std::vector<LetterLine>& letters) {
-    Round round(where, options_.event_count_max);
+void Redrive::run(const TopicPartition& where, const std::vector<LetterLine>& letters,
+                  RedrivenLetters& done) {
+    Round round(where, options_.is_dry_run ? kEventsMost : options_.event_count_max);
+    round.done = done;
     for (const LetterLine& letter : letters) {
+        if (done.contains(letter.id)) continue;
         if (!letter.parks && letter.key && !options_.is_out_of_order) {
-            round.decide(letter.id, Redriven::Outcome::kSkipped,
-                         "later events of its key were applied; --out-of-order runs it all the "
-                         "same");
+            round.skip(letter.id, "out of order",
+                       "later events of its key may have been applied; --out-of-order runs it all "
+                       "the same");
             continue;
         }
         if (letter.is_quarantined && !options_.runs_quarantined) {
-            round.decide(letter.id, Redriven::Outcome::kSkipped,
-                         "quarantined after " + std::to_string(letter.redrive_count) +
-                             " re-drives; --id runs it all the same");
+            round.skip(letter.id, "quarantined",
+                       "quarantined after " + std::to_string(letter.redrive_count) +
+                           " re-drives; --id runs it all the same");
             continue;
         }
         if (letter.parks) round.keys.insert(*letter.key);
         round.letters.emplace(letter.id, letter);
     }
-    run_round(round);
-    std::vector<Redriven> all;
-    for (auto& [id, redriven] : round.done) all.push_back(std::move(redriven));
-    return all;
+    run_round(round, done);
 }
 
-int64_t Redrive::finish(const TopicPartition& where, const std::string& key) {
+Redriven Redrive::finish(const TopicPartition& where, const std::string& key) {
     Round round(where, options_.event_count_max);
     round.keys.insert(key);
-    run_round(round);
-    return round.parked_count;
+    RedrivenLetters done;
+    run_round(round, done);
+    return round.of_no_letter;
 }
 
 // Until nothing is left of it: a queue may be longer than a transaction's worth.
-void Redrive::run_round(Round& round) {
+void Redrive::run_round(Round& round, RedrivenLetters& done) {
     Backoff backoff(std::chrono::milliseconds(100), std::chrono::seconds(5));
     do {
         for (;;) {
@@ -130,8 +149,7 @@ void Redrive::run_round(Round& round) {
             } catch (const Failure& failure) {
                 if (session_.is_broken()) throw;
                 session_.rollback();
-                const FailureClass failure_class =
-                    class_of(failure.sqlstate(), options_.overrides);
+                const FailureClass failure_class = class_of(failure.sqlstate());
                 if (failure_class == FailureClass::kOverload && round.event_count_max > 1) {
                     round.event_count_max /= 2;
                     continue;
@@ -141,33 +159,46 @@ void Redrive::run_round(Round& round) {
                 std::this_thread::sleep_for(backoff.next());
             }
         }
+        // What is committed is told, whatever comes after it.
+        done = round.done;
+        backoff.reset();
     } while (round.has_more && !options_.is_dry_run);
+
     const std::map<int64_t, LetterLine> left = std::move(round.letters);
     for (const auto& [id, letter] : left) {
         const auto why = round.blocked.find(id);
-        round.decide(id, Redriven::Outcome::kSkipped,
-                     why != round.blocked.end() ? why->second
-                                                : "it is gone: somebody else ran or discarded it");
+        if (why != round.blocked.end()) {
+            round.skip(id, "behind another letter", why->second);
+        } else if (options_.is_dry_run && round.has_more) {
+            round.skip(id, "not reached",
+                       "a dry run executes one transaction of " + std::to_string(kEventsMost) +
+                           " events");
+        } else {
+            round.skip(id, "gone",
+                       "it was applied or discarded meanwhile, perhaps by this command before its "
+                       "connection broke");
+        }
     }
+    done = round.done;
 }
 
 void Redrive::try_round(Round& round) {
+    const auto begin = std::chrono::steady_clock::now();
     pg::Transaction transaction(session_);
     // As a batch does (PROTOCOL 7.1, 7.5): it waits for this one, and this one for it.
     session_.execute("SET LOCAL lock_timeout = '2s'");
     if (!store_.lock_position(projection_, round.where)) {
-        throw fatal("position_missing", round.where.text() + ": it has no row in positions");
+        throw fatal("position_missing", round.where.text() +
+                                            ": its row in millrace.positions was removed; put it "
+                                            "back, or discard the letters");
     }
     choose(round);
-    const FillEvent fill = [&round](size_t index, Event& event) {
-        round.records[index].fill(round.where, event);
-    };
     BisectionResult found =
-        bisect(session_, handler_, fill, round.items, /*is_known_bad=*/false,
-               {.parks = true, .overrides = options_.overrides}, StormBreaker(kNoStorm));
+        bisect(session_, handler_, round.fill(), round.items, /*is_known_bad=*/false,
+               {.parks = true, .overrides = without_waiting(options_.overrides)},
+               StormBreaker(kNoStorm));
     if (found.refusal) {
-        const FailureClass failure_class =
-            class_of(found.refusal->error.sqlstate, options_.overrides);
+        const FailureClass failure_class = class_of(found.refusal->error.sqlstate);
         // One event alone asks for more than the server gives (PROTOCOL 7.8).
         if (failure_class != FailureClass::kOverload || round.items.size() != 1) {
             throw pg::failure_of(found.refusal->error);
@@ -176,6 +207,7 @@ void Redrive::try_round(Round& round) {
                                  .parks = true,
                                  .cause = cause_of(*found.refusal, failure_class, 1)});
     }
+    for (const DeadLetter& letter : round.unparsable) found.letters.push_back(letter);
     Round next = round;
     settle(next, found);
     MILLRACE_CRASH_POINT("redrive.before_commit");
@@ -186,24 +218,30 @@ void Redrive::try_round(Round& round) {
         MILLRACE_CRASH_POINT("redrive.after_commit");
     }
     round = std::move(next);
-    // Else a key that gets events faster than its queue is run would never be handed back.
-    if (round.has_more) round.event_count_max = std::min(round.event_count_max * 2, kEventsMost);
+    const bool was_quick = std::chrono::steady_clock::now() - begin < kQuick;
+    if (round.has_more && was_quick) {
+        round.event_count_max = std::min(round.event_count_max * 2, kEventsMost);
+    }
 }
 
 // Under the position's lock, so that nothing comes to the queues meanwhile.
 void Redrive::choose(Round& round) {
-    round.records.clear();
     round.items.clear();
+    round.unparsable.clear();
     const std::vector<std::string> keys(round.keys.begin(), round.keys.end());
-    if (!keys.empty()) {
-        round.records =
-            store_.queue(projection_, round.where, keys, round.event_count_max);
-    }
-    round.has_more =
-        static_cast<int64_t>(round.records.size()) == round.event_count_max;
+    QueuePart part = store_.queue(projection_, round.where, keys, round.event_count_max);
+    round.records = std::move(part.records);
+    round.has_more = part.is_cut;
     std::vector<int64_t> alone;
     for (const auto& [id, letter] : round.letters) {
         if (!letter.parks) alone.push_back(id);
+    }
+    const auto room = std::max<size_t>(round.records.empty() ? 1 : 0,
+                                       static_cast<size_t>(round.event_count_max) -
+                                           round.records.size());
+    if (alone.size() > room) {
+        alone.resize(room);
+        round.has_more = true;
     }
     for (StoredRecord& record : store_.records(alone)) round.records.push_back(std::move(record));
     std::sort(round.records.begin(), round.records.end(),
@@ -212,50 +250,68 @@ void Redrive::choose(Round& round) {
     std::map<std::string, std::string> stopped;  // Keys, and why.
     for (size_t i = 0; i < round.records.size(); ++i) {
         const StoredRecord& record = round.records[i];
-        const std::string key = record.key.value_or("");
-        const bool is_chosen =
-            !record.letter_id || round.letters.contains(*record.letter_id);
-        if (record.key && stopped.contains(key)) continue;
-        if (is_chosen) {
-            round.items.push_back(i);
+        if (record.key && stopped.contains(*record.key)) continue;
+        if (record.letter_id && !round.letters.contains(*record.letter_id)) {
+            stopped[*record.key] = "letter " + std::to_string(*record.letter_id) +
+                                   " of its key stands before it";
             continue;
         }
-        stopped[key] = "letter " + std::to_string(*record.letter_id) +
-                       " of its key stands before it";
+        if (std::optional<Cause> cause = parse_failure(round, record)) {
+            if (record.key) stopped[*record.key] = "an earlier event of its key failed";
+            round.unparsable.push_back(
+                {.index = i, .parks = record.key.has_value(), .cause = *std::move(cause)});
+            continue;
+        }
+        round.items.push_back(i);
     }
     for (const auto& [key, why] : stopped) round.stop(key, why);
     // With fewer keys there may be another part of the others' queues.
     if (round.items.empty() && stopped.empty()) round.has_more = false;
 }
 
+std::optional<Cause> Redrive::parse_failure(const Round& round, const StoredRecord& record) {
+    record.fill(round.where, event_);
+    parser_.parse(event_);
+    handler_.clear();
+    try {
+        handler_.collect(event_);
+        return std::nullopt;
+    } catch (const Failure& failure) {
+        if (failure.kind() != FailureKind::kPoison) throw;
+        return Cause{.reason = failure.reason(), .error = failure.detail()};
+    }
+}
+
 void Redrive::settle(Round& round, const BisectionResult& found) {
-    std::vector<StoredRecord> applied;
+    std::vector<StoredRecord> taken;
     for (const size_t index : found.applied) {
         const StoredRecord& record = round.records[index];
         if (record.letter_id) {
-            round.decide(*record.letter_id, Redriven::Outcome::kApplied, "");
+            round.decide(*record.letter_id, Redriven::Outcome::kApplied, "", "");
             if (record.key) round.letter_of_key[*record.key] = *record.letter_id;
         } else {
-            ++round.parked_count;
-            const auto letter = round.letter_of_key.find(*record.key);
-            if (letter != round.letter_of_key.end()) ++round.done[letter->second].parked_count;
+            ++round.of_key(*record.key).parked_count;
         }
-        applied.push_back(record);
+        taken.push_back(record);
     }
     for (const DeadLetter& letter : found.letters) {
         const StoredRecord& record = round.records[letter.index];
         if (!record.letter_id) {
             // It becomes a letter of its own: below.
-            applied.push_back(record);
+            taken.push_back(record);
             continue;
         }
         store_.note_failure(*record.letter_id, letter.cause, options_.redrive_count_max);
-        round.decide(*record.letter_id, Redriven::Outcome::kFailed, text_of(letter.cause));
+        round.decide(*record.letter_id, Redriven::Outcome::kFailed, letter.cause.text(),
+                     text_of(letter.cause));
     }
-    store_.remove(projection_, round.where, applied);
+    store_.remove(projection_, round.where, taken);
     note_parked_failures(round, found);
-    const std::vector<std::string> keys(round.keys.begin(), round.keys.end());
-    store_.free_keys(projection_, round.where, keys);
+    std::set<std::string> touched = round.keys;
+    for (const StoredRecord& record : taken) {
+        if (record.key) touched.insert(*record.key);
+    }
+    store_.free_keys(projection_, round.where, {touched.begin(), touched.end()});
     // A key stops at its failure.
     for (const DeadLetter& letter : found.letters) {
         const StoredRecord& record = round.records[letter.index];
@@ -263,24 +319,26 @@ void Redrive::settle(Round& round, const BisectionResult& found) {
     }
 }
 
-// An event that waited, and is poisoned itself.
-void Redrive::note_parked_failures(const Round& round, const BisectionResult& found) {
+// Events that waited, and are poisoned themselves.
+void Redrive::note_parked_failures(Round& round, const BisectionResult& found) {
     std::vector<DeadLetter> letters;
     for (const DeadLetter& letter : found.letters) {
-        if (!round.records[letter.index].letter_id) letters.push_back(letter);
+        const StoredRecord& record = round.records[letter.index];
+        if (record.letter_id) continue;
+        letters.push_back(letter);
+        round.of_key(*record.key).stopped_at = round.where.text() + "@" +
+                                               std::to_string(record.offset) + ": " +
+                                               text_of(letter.cause);
     }
     if (letters.empty()) return;
-    const FillEvent fill = [&round](size_t index, Event& event) {
-        round.records[index].fill(round.where, event);
-    };
     {
         pg::Pipeline pipeline(session_);
-        letters_.queue(pipeline, round.where, fill, letters, {});
+        letters_.queue(pipeline, round.where, round.fill(), letters, {});
         pipeline.finish().value();
     }
     session_.execute("SAVEPOINT copies");
     pg::Pipeline pipeline(session_);
-    letters_.queue_copies(pipeline, round.where, fill, letters);
+    letters_.queue_copies(pipeline, round.where, round.fill(), letters);
     const pg::PipelineOutcome copied = pipeline.finish();
     if (!copied.error) return;
     // The letter stands without it.

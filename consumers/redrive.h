@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <set>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,9 +31,14 @@ struct Redriven {
     enum class Outcome { kApplied, kFailed, kSkipped };
     int64_t id = 0;
     Outcome outcome = Outcome::kSkipped;
-    std::string why{};           // Of kFailed and kSkipped.
+    std::string cause{};       // Of kFailed and kSkipped, in a few words, for groups.
+    std::string why{};         // The same in full.
     int64_t parked_count = 0;  // Events behind it that were applied, too.
+    // The event behind it that is poisoned itself, a letter of its own now; empty: none.
+    std::string stopped_at{};
 };
+// By letter.
+using RedrivenLetters = std::map<int64_t, Redriven>;
 std::string_view name_of(Redriven::Outcome outcome);
 
 // Runs dead letters through the projection they failed in, and through no other (PROTOCOL 7.5):
@@ -48,19 +53,22 @@ class Redrive {
     Redrive(pg::Session& session, Handler& handler, ProjectionName projection,
             RedriveOptions options);
 
-    // Letters of one partition, by id.
-    std::vector<Redriven> run(const TopicPartition& where, const std::vector<LetterLine>& letters);
-    // A key that waits behind no letter any more. How many of its events were applied.
-    int64_t finish(const TopicPartition& where, const std::string& key);
+    // Letters of one partition, those left out that `done` has: what was committed before a failure
+    // is in it.
+    void run(const TopicPartition& where, const std::vector<LetterLine>& letters,
+             RedrivenLetters& done);
+    // A key that waits behind no letter any more; `parked_count` and `stopped_at` of the result.
+    Redriven finish(const TopicPartition& where, const std::string& key);
 
   private:
     struct Round;
 
-    void run_round(Round& round);
+    void run_round(Round& round, RedrivenLetters& done);
     void try_round(Round& round);
     void choose(Round& round);
+    std::optional<Cause> parse_failure(const Round& round, const StoredRecord& record);
     void settle(Round& round, const BisectionResult& found);
-    void note_parked_failures(const Round& round, const BisectionResult& found);
+    void note_parked_failures(Round& round, const BisectionResult& found);
 
     pg::Session& session_;
     Handler& handler_;
@@ -68,6 +76,8 @@ class Redrive {
     const RedriveOptions options_;
     LetterStore store_;
     DeadLetters letters_;
+    EventParser parser_;
+    Event event_;
 };
 
 }  // namespace millrace

@@ -28,6 +28,14 @@ struct Cause {
     std::string statement{};   // Of the projection file: its line; empty: none was run.
     std::string error{};
     int attempt_count = 1;
+
+    // Reason, SQLSTATE and constraint, for groups.
+    std::string text() const {
+        std::string text = reason;
+        if (!sqlstate.empty()) text += " " + sqlstate;
+        if (!constraint.empty()) text += " " + constraint;
+        return text;
+    }
 };
 
 // A record that is set aside, by its index among a batch's.
@@ -36,6 +44,9 @@ struct DeadLetter {
     bool parks = false;  // Later events of its key wait behind it.
     Cause cause;
 };
+
+// How many for which cause, the most frequent first, for people.
+std::string causes_of(const std::vector<DeadLetter>& letters);
 
 // Keys as bytes, to be asked for without a copy.
 struct KeyHash {

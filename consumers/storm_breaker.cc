@@ -1,5 +1,7 @@
 #include "consumers/storm_breaker.h"
 
+#include <algorithm>
+
 namespace millrace {
 
 void StormBreaker::note_good(size_t count) {
@@ -18,7 +20,8 @@ void StormBreaker::note_letter() {
 std::string StormBreaker::text() const {
     if (row_ >= limits_.in_a_row) return std::to_string(row_) + " events in a row are poisoned";
     return std::to_string(letters_.size()) + " of the last " +
-           std::to_string(limits_.event_count_window) + " events are poisoned";
+           std::to_string(std::min<uint64_t>(event_count_, limits_.event_count_window)) +
+           " events are poisoned";
 }
 
 size_t StormBreaker::count_max() const {

@@ -29,7 +29,8 @@ constexpr std::string_view kNote = R"(
     INSERT INTO millrace.schema_migrations (version, name, oldest_compatible)
     VALUES ($1, $2, $3))";
 
-// A program older than this can't run on the newest schema.
+// A program older than this can't run on the newest schema: it knows no parked keys, and would
+// apply a key's events ahead of its dead letter.
 constexpr int kOldestCompatible = 8;
 
 }  // namespace

@@ -1,27 +1,33 @@
-#include <unistd.h>
-
 #include <algorithm>
-#include <chrono>
+#include <exception>
 #include <iostream>
 
 #include "app/command.h"
 #include "app/letter_text.h"
 #include "app/options.h"
+#include "app/redrive_report.h"
 #include "app/redriver.h"
 #include "app/table.h"
+#include "core/nearest_name.h"
 #include "core/pg/session.h"
+#include "projections/calendar.h"
+#include "projections/catalog.h"
 #include "relay/operator.h"
 
 namespace millrace {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr int64_t kPage = 500;
 constexpr int64_t kListed = 100;
-constexpr std::chrono::seconds kProgressEvery{2};
 constexpr size_t kErrorWidth = 60;
+constexpr size_t kKeyWidth = 30;
+
+Failure no_such_letter(int64_t id) {
+    return fatal("no_such_letter", "there is no dead letter " + std::to_string(id) +
+                                       ": it was applied, discarded or never there")
+        .with_exit_code(kExitUsage);
+}
 
 std::string cut(std::string text, size_t width) {
     if (text.size() <= width) return text;
@@ -46,16 +52,17 @@ int list(const Arguments& arguments, const Config& config) {
             cause_text(letter) + (letter.is_quarantined ? " (quarantined)" : "");
         const std::string error =
             arguments.as_json() ? letter.error : cut(letter.error, kErrorWidth);
+        const std::string key = shown_bytes(letter.key);
         table.add({letter.id, letter.projection.name, letter.origin(), letter.event_type,
-                   shown_bytes(letter.key), cause, letter.since, letter.redrive_count,
-                   letter.parked_count, error});
+                   arguments.as_json() ? key : cut(key, kKeyWidth), cause, letter.since,
+                   letter.redrive_count, letter.parked_count, error});
     }
     if (arguments.as_json()) {
         print_json(std::cout, table.as_json());
         return 0;
     }
     table.print(std::cout);
-    const int64_t count = store.count(arguments.letters);
+    const int64_t count = store.count(arguments.letters).letter_count;
     const auto shown = static_cast<int64_t>(table.row_count());
     if (count > shown) {
         std::cout << "\n" << with_commas(shown) << " of " << with_commas(count)
@@ -135,10 +142,7 @@ int show(const Arguments& arguments, const Config& config) {
     const std::vector<LetterLine> found = store.list(filter, 0, 1);
     const std::optional<StoredRecord> record = store.record(arguments.letter_id);
     if (found.empty() || !record) {
-        throw fatal("no_such_letter", "there is no dead letter " +
-                                          std::to_string(arguments.letter_id) +
-                                          ": it was applied, discarded or never there")
-            .with_exit_code(kExitUsage);
+        throw no_such_letter(arguments.letter_id);
     }
     if (arguments.as_json()) {
         nlohmann::ordered_json all = letter_json(found.front(), *record);
@@ -170,113 +174,6 @@ int export_letters(const Arguments& arguments, const Config& config) {
     return 0;
 }
 
-// What `redrive` tells while it works, and at its end.
-class Report {
-  public:
-    Report(const Arguments& arguments, int64_t total)
-        : is_json_(arguments.as_json()), is_dry_run_(arguments.is_dry_run), total_(total) {}
-
-    void add(const std::vector<LetterLine>& page, const std::vector<Redriven>& done) {
-        for (const Redriven& redriven : done) {
-            const auto letter =
-                std::find_if(page.begin(), page.end(),
-                             [&](const LetterLine& line) { return line.id == redriven.id; });
-            if (letter != page.end()) add(*letter, redriven);
-        }
-        tell_progress();
-    }
-    void add_key(const ParkedKey& key, int64_t count) {
-        parked_ += count;
-        if (is_json_) {
-            print_json_line(std::cout, {{"projection", key.projection.name},
-                                        {"key", shown_bytes(key.key)},
-                                        {"outcome", "finished"},
-                                        {"parked_applied", count}});
-        } else {
-            std::cout << "key " << shown_bytes(key.key) << " of " << key.projection.name << ": "
-                      << with_commas(count) << " events that waited are applied\n";
-        }
-    }
-    std::string text() const {
-        std::string text = with_commas(counts_.count("applied") ? counts_.at("applied") : 0) +
-                           " applied, " +
-                           with_commas(counts_.count("failed") ? counts_.at("failed") : 0) +
-                           " failed again, " +
-                           with_commas(counts_.count("skipped") ? counts_.at("skipped") : 0) +
-                           " skipped; " + with_commas(parked_) + " events behind them applied";
-        return is_dry_run_ ? text + " (dry run: all of it is rolled back)" : text;
-    }
-    void print_end() const {
-        if (is_json_) {
-            nlohmann::ordered_json causes;
-            for (const auto& [cause, count] : causes_) causes[cause] = count;
-            print_json_line(std::cout, {{"outcome", "end"},
-                                        {"dry_run", is_dry_run_},
-                                        {"counts", counts_},
-                                        {"parked_applied", parked_},
-                                        {"causes", causes}});
-            return;
-        }
-        std::cout << "\n" << text() << "\n";
-        for (const auto& [cause, count] : causes_) {
-            std::cout << "  " << with_commas(count) << "  " << cause << "\n";
-        }
-    }
-    bool has_failures() const { return counts_.contains("failed"); }
-
-  private:
-    void add(const LetterLine& letter, const Redriven& redriven) {
-        const std::string outcome(name_of(redriven.outcome));
-        ++counts_[outcome];
-        ++done_;
-        parked_ += redriven.parked_count;
-        if (!redriven.why.empty()) ++causes_[redriven.why.substr(0, redriven.why.find(':'))];
-        if (is_json_) {
-            print_json_line(std::cout, {{"id", letter.id},
-                                        {"projection", letter.projection.name},
-                                        {"record", letter.origin()},
-                                        {"outcome", outcome},
-                                        {"why", redriven.why},
-                                        {"parked_applied", redriven.parked_count}});
-            return;
-        }
-        std::cout << "letter " << letter.id << " " << letter.projection.name << " "
-                  << letter.origin() << ": " << outcome;
-        if (!redriven.why.empty()) std::cout << ": " << redriven.why;
-        if (redriven.parked_count > 0) {
-            std::cout << ", and " << with_commas(redriven.parked_count) << " behind it";
-        }
-        std::cout << "\n";
-    }
-    void tell_progress() {
-        const auto now = Clock::now();
-        if (now - told_at_ < kProgressEvery) return;
-        told_at_ = now;
-        const double seconds = std::chrono::duration<double>(now - begin_).count();
-        const double rate = static_cast<double>(done_) / seconds;
-        std::cerr << with_commas(done_) << " of " << with_commas(total_) << " letters, "
-                  << with_commas(static_cast<int64_t>(rate)) << "/s";
-        if (rate > 0 && total_ > done_) {
-            std::cerr << ", about "
-                      << with_commas(static_cast<int64_t>(static_cast<double>(total_ - done_) /
-                                                          rate) +
-                                     1)
-                      << " s left";
-        }
-        std::cerr << std::endl;
-    }
-
-    const bool is_json_;
-    const bool is_dry_run_;
-    const int64_t total_;
-    const Clock::time_point begin_ = Clock::now();
-    Clock::time_point told_at_ = begin_;
-    std::map<std::string, int64_t> counts_;  // By outcome.
-    std::map<std::string, int64_t> causes_;
-    int64_t parked_ = 0;
-    int64_t done_ = 0;
-};
-
 RedriverOptions redriver_options(const Arguments& arguments) {
     return {.filter = arguments.letters,
             .letter_count_max = arguments.letter_count_max,
@@ -286,42 +183,54 @@ RedriverOptions redriver_options(const Arguments& arguments) {
             .redrive_count_max = arguments.redrive_count_max};
 }
 
-std::string filter_text(const LetterFilter& filter) {
-    std::string text;
-    const auto add = [&text](const std::string& name, const std::optional<std::string>& value) {
-        if (value) text += (text.empty() ? "" : " ") + name + "=" + *value;
-    };
-    add("projection", filter.projection);
-    for (const int64_t id : filter.ids) add("id", std::to_string(id));
-    add("class", filter.failure_class);
-    add("reason", filter.reason);
-    add("sqlstate", filter.sqlstate);
-    add("constraint", filter.constraint);
-    add("key", filter.key);
-    add("type", filter.type);
-    add("since", filter.since);
-    add("until", filter.until);
-    return text.empty() ? "all letters" : text;
+// A name that is mistyped must not look as if there were nothing to do.
+void check_names(pg::Session& session, const LetterFilter& filter) {
+    if (filter.projection) {
+        bool is_known = false;
+        std::vector<std::string_view> names;
+        const std::vector<CatalogEntry> entries = list_projections(session);
+        for (const CatalogEntry& entry : entries) {
+            is_known = is_known || entry.name == *filter.projection;
+            names.push_back(entry.name);
+        }
+        if (!is_known) {
+            throw fatal("no_such_projection",
+                        "there is no projection '" + *filter.projection + "'" +
+                            suggestion_for(*filter.projection, names))
+                .with_exit_code(kExitUsage);
+        }
+    }
+    for (const int64_t id : filter.ids) {
+        if (!LetterStore(session).record(id)) throw no_such_letter(id);
+    }
 }
 
 int redrive(const Arguments& arguments, const Config& config) {
     prepare_verb(config);
     Connection connection(config);
-    LetterStore store(connection.session);
-    int64_t total = store.count(arguments.letters);
+    check_names(connection.session, arguments.letters);
+    int64_t total = LetterStore(connection.session).count(arguments.letters).letter_count;
     if (arguments.letter_count_max > 0) total = std::min(total, arguments.letter_count_max);
-    Report report(arguments, total);
+    RedriveReport report(arguments.as_json(), arguments.is_dry_run, total);
     Redriver redriver(config, connection.installation, redriver_options(arguments));
-    redriver.run([&](const auto& page, const auto& done) { report.add(page, done); },
-                 [&](const ParkedKey& key, int64_t count) { report.add_key(key, count); });
+    std::exception_ptr ended_by;
+    try {
+        redriver.run([&](const auto& page, const auto& done) { report.add(page, done); },
+                     [&](const ParkedKey& key, const Redriven& done) { report.add(key, done); });
+    } catch (const Failure&) {
+        // What is done stays done, and is told.
+        ended_by = std::current_exception();
+    }
     report.print_end();
     if (!arguments.is_dry_run) {
         // On a session of its own: the first one may have been lost in an outage meanwhile.
         pg::Session session(session_options(config));
-        Operator(session).record_act("dlq redrive",
-                                     filter_text(arguments.letters) + ": " + report.text(),
-                                     arguments.reason);
+        const std::string filter = arguments.letters.text();
+        Operator(session).record_act(
+            "dlq redrive", (filter.empty() ? "all letters" : filter) + ": " + report.text(),
+            arguments.reason);
     }
+    if (ended_by) std::rethrow_exception(ended_by);
     return report.has_failures() ? kExitFailed : 0;
 }
 
@@ -346,13 +255,13 @@ bool discard_one(pg::Session& session, const LetterLine& letter, const std::stri
 
 int discard(const Arguments& arguments, const Config& config) {
     prepare_verb(config);
-    if (filter_text(arguments.letters) == "all letters") {
-        throw fatal("usage", "say which letters: --id, --projection or another filter")
+    if (arguments.letters.text().empty()) {
+        throw fatal("no_filter", "say which letters: --id, --projection or another filter")
             .with_exit_code(kExitUsage);
     }
     Connection connection(config);
+    check_names(connection.session, arguments.letters);
     LetterStore store(connection.session);
-    std::set<std::string> projections;
     int64_t after = 0;
     int64_t count = 0;
     for (int64_t left = limit_of(arguments, INT64_MAX); left > 0;) {
@@ -362,7 +271,6 @@ int discard(const Arguments& arguments, const Config& config) {
         for (const LetterLine& letter : page) {
             const bool is_done = discard_one(connection.session, letter, arguments.reason);
             if (is_done) ++count;
-            projections.insert(letter.projection.name);
             std::cout << "letter " << letter.id << " " << letter.projection.name << " "
                       << letter.origin() << ": " << (is_done ? "discarded" : "gone already")
                       << "\n";
@@ -372,33 +280,40 @@ int discard(const Arguments& arguments, const Config& config) {
     }
     std::cout << "\n" << with_commas(count) << " discarded\n";
     // What waited behind them goes on.
-    Report report(arguments, 0);
+    RedriveReport report(/*is_json=*/false, /*is_dry_run=*/false, 0);
     Redriver(config, connection.installation, redriver_options(arguments))
-        .finish_keys({projections.begin(), projections.end()},
-                     [&](const ParkedKey& key, int64_t done) { report.add_key(key, done); });
-    return 0;
+        .finish_keys([&](const ParkedKey& key, const Redriven& done) { report.add(key, done); });
+    return report.has_failures() ? kExitFailed : 0;
 }
 
-void add_filter(CLI::App& verb, Choice& choice) {
+void add_filter(CLI::App& verb, Choice& choice, const std::string& limit_help) {
     LetterFilter& filter = choice.arguments.letters;
     CLI::Option_group* which = verb.add_option_group("Which letters");
     which->add_option("--projection", filter.projection, "of this projection");
     which->add_option("--id", filter.ids, "these, by number");
-    which->add_option("--class", filter.failure_class, "record or overload");
-    which->add_option("--reason-is", filter.reason, "such as unparsable_event or pg_record");
+    which->add_option("--class", filter.failure_class, "of the error")
+        ->check(CLI::IsMember({"record", "overload"}));
+    which->add_option("--failure", filter.reason, "such as unparsable_event or pg_record");
     which->add_option("--sqlstate", filter.sqlstate, "such as 23514");
     which->add_option("--constraint", filter.constraint, "of this constraint");
     which->add_option("--key", filter.key, "of this key");
     which->add_option("--type", filter.type, "of this event type");
-    which->add_option("--since", filter.since, "set aside at this time or later");
-    which->add_option("--until", filter.until, "set aside before this time");
-    verb.add_option("--limit", choice.arguments.letter_count_max, "so many at most")
+    const CLI::Validator is_time(
+        [](const std::string& text) {
+            return parse_rfc3339(text) ? "" : "no time such as 2026-03-01T12:00:00Z: " + text;
+        },
+        "TIME");
+    which->add_option("--since", filter.since, "set aside at this time or later")->check(is_time);
+    which->add_option("--until", filter.until, "set aside before this time")->check(is_time);
+    verb.add_option("--limit", choice.arguments.letter_count_max, limit_help)
         ->check(CLI::Range(int64_t{1}, int64_t{1'000'000'000}));
 }
 
 CLI::App* add_listing(CLI::App& noun, Choice& choice, const VerbText& text, Verb verb) {
     CLI::App* added = add_verb(noun, text, choice, std::move(verb));
-    add_filter(*added, choice);
+    add_filter(*added, choice,
+               text.name == "list" ? "so many letters at most; 100 if left out"
+                                   : "so many letters at most");
     return added;
 }
 
@@ -413,7 +328,7 @@ void add_redrive(CLI::App& noun, Choice& choice) {
     Arguments& arguments = choice.arguments;
     verb->add_flag("--dry-run", arguments.is_dry_run, "execute, tell what would come of it, undo");
     verb->add_option("--rate", arguments.letters_per_second, "letters a second, at most")
-        ->check(CLI::PositiveNumber);
+        ->check(CLI::Range(0.01, 1e6));
     verb->add_option("--max-redrives", arguments.redrive_count_max,
                      "a letter that fails so often is quarantined: run only when named by --id")
         ->check(CLI::Range(1, 1'000'000))

@@ -33,7 +33,6 @@ CREATE TABLE millrace.dead_letters (
     attempts        integer NOT NULL,
     since           timestamptz NOT NULL DEFAULT clock_timestamp(),
     redrives        integer NOT NULL DEFAULT 0,
-    redriven_at     timestamptz,
     quarantined     boolean NOT NULL DEFAULT false,
     -- A record has one letter, whatever is delivered twice.
     PRIMARY KEY (projection, version, topic, partition, record_offset),
@@ -69,7 +68,6 @@ CREATE TABLE millrace.parked_keys (
     partition  integer NOT NULL,
     key        bytea NOT NULL,
     key_digest bytea NOT NULL GENERATED ALWAYS AS (sha256(key)) STORED,
-    since      timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (projection, version, topic, partition, key_digest)
 );
 

@@ -166,6 +166,9 @@ TEST_F(DlqVerbs, DiscardKeepsWhoAndWhyAndLetsTheKeyGoOn) {
     EXPECT_EQ(done.exit_code, 0) << done.output;
     EXPECT_EQ(installed_.text("SELECT seen FROM sums_v1.sums WHERE key = 'k3'"),
               "1,2,3,5,6,7,8,9,10");
+    EXPECT_EQ(installed_.number("SELECT count(*) FROM millrace.operator_acts "
+                                "WHERE verb = 'dlq discard' AND who = session_user"),
+              1);
     EXPECT_THAT(installed_.text("SELECT object FROM millrace.operator_acts "
                                 "WHERE verb = 'dlq discard' AND reason = 'test order'"),
                 HasSubstr("key k3, pg_record 23514 k3_small"));
@@ -197,6 +200,34 @@ TEST_F(DlqVerbs, NameALetterThatIsNotThere) {
 
     EXPECT_EQ(show.exit_code, kExitUsage);
     EXPECT_THAT(show.output, HasSubstr("there is no dead letter 4711"));
+}
+
+// The rest of a queue whose letter is gone has no letter by which a filter could find it.
+TEST_F(DlqVerbs, RedriveGoesOnWithWhatAKilledOneLeft) {
+    refuse_k3();
+    const Process worker = run();
+    feed_.send_counted(8000, 10, 4);
+    ASSERT_TRUE(handles(8000)) << worker.log();
+    mend_k3();
+    const Finished dead = millrace({"dlq", "redrive"}, "redrive.after_commit:1");
+    ASSERT_EQ(dead.exit_code, 128 + SIGKILL) << dead.output;
+    ASSERT_EQ(installed_.number("SELECT count(*) FROM millrace.dead_letters"), 0);
+    ASSERT_GT(installed_.number("SELECT count(*) FROM millrace.parked_events"), 0);
+
+    const Finished done = millrace({"dlq", "redrive"});
+
+    EXPECT_EQ(done.exit_code, 0) << done.output;
+    EXPECT_THAT(done.output, HasSubstr("key k3 of sums: "));
+    EXPECT_EQ(fault(800), "");
+    EXPECT_EQ(installed_.number("SELECT count(*) FROM millrace.parked_keys"), 0);
+}
+
+TEST_F(DlqVerbs, NamesThatAreMistypedAreNotTakenForNothingToDo) {
+    EXPECT_EQ(millrace({"dlq", "redrive", "--projection", "sms"}).exit_code, kExitUsage);
+    EXPECT_EQ(millrace({"dlq", "redrive", "--id", "4711"}).exit_code, kExitUsage);
+    EXPECT_EQ(millrace({"dlq", "list", "--since", "yesterday"}).exit_code, kExitUsage);
+    EXPECT_EQ(millrace({"dlq", "list", "--class", "recrod"}).exit_code, kExitUsage);
+    EXPECT_EQ(millrace({"dlq", "redrive"}).exit_code, 0);
 }
 
 class RedriveCrash : public DlqVerbs, public testing::WithParamInterface<std::string> {};

@@ -127,7 +127,9 @@ Faults folder_name_faults(const Source& source) {
     return {source.path + " stands in a folder whose name says nothing"};
 }
 
-Folders folders_with_a_map() { return {"core", "schema", "relay", "projections", "app"}; }
+Folders folders_with_a_map() {
+    return {"core", "schema", "relay", "consumers", "projections", "app"};
+}
 
 // Everything between this heading and the next of the same level.
 std::string section_of(const std::string& document, const std::string& heading) {

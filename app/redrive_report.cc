@@ -1,0 +1,128 @@
+#include "app/redrive_report.h"
+
+#include <algorithm>
+#include <iostream>
+
+#include "app/letter_text.h"
+#include "app/table.h"
+
+namespace millrace {
+
+namespace {
+
+constexpr std::chrono::seconds kProgressEvery{2};
+
+std::string stop_text(const Redriven& redriven) {
+    if (redriven.stopped_at.empty()) return "";
+    return "; its key stops at a letter of its own, " + redriven.stopped_at;
+}
+
+}  // namespace
+
+void RedriveReport::add(const std::vector<LetterLine>& page, const RedrivenLetters& done) {
+    for (const LetterLine& letter : page) {
+        const auto redriven = done.find(letter.id);
+        if (redriven != done.end()) add(letter, redriven->second);
+    }
+    tell_progress();
+}
+
+void RedriveReport::add(const ParkedKey& key, const Redriven& done) {
+    parked_count_ += done.parked_count;
+    note_stop(done);
+    if (is_json_) {
+        print_json_line(std::cout, {{"projection", key.projection.name},
+                                    {"key", shown_bytes(key.key)},
+                                    {"outcome", "finished"},
+                                    {"parked_applied", done.parked_count},
+                                    {"stopped_at", done.stopped_at}});
+        return;
+    }
+    std::cout << "key " << shown_bytes(key.key) << " of " << key.projection.name << ": "
+              << with_commas(done.parked_count) << " events that waited are applied"
+              << stop_text(done) << "\n";
+}
+
+void RedriveReport::print_end() const {
+    if (is_json_) {
+        nlohmann::ordered_json causes = nlohmann::ordered_json::object();
+        for (const auto& [cause, count] : causes_) causes[cause] = count;
+        print_json_line(std::cout, {{"outcome", "end"},
+                                    {"dry_run", is_dry_run_},
+                                    {"applied", count_of("applied")},
+                                    {"failed", count_of("failed")},
+                                    {"skipped", count_of("skipped")},
+                                    {"parked_applied", parked_count_},
+                                    {"new_letters", stop_count_},
+                                    {"causes", causes}});
+        return;
+    }
+    std::cout << text() << "\n";
+    for (const auto& [cause, count] : causes_) {
+        std::cout << "  " << with_commas(count) << "  " << cause << "\n";
+    }
+}
+
+std::string RedriveReport::text() const {
+    std::string text = with_commas(count_of("applied")) + " applied, " +
+                       with_commas(count_of("failed")) + " failed again, " +
+                       with_commas(count_of("skipped")) + " skipped; " +
+                       with_commas(parked_count_) + " events behind them applied";
+    if (stop_count_ > 0) {
+        text += "; " + with_commas(stop_count_) + " keys stop at a letter of their own";
+    }
+    return is_dry_run_ ? text + " (dry run: all of it is rolled back)" : text;
+}
+
+void RedriveReport::add(const LetterLine& letter, const Redriven& redriven) {
+    const std::string outcome(name_of(redriven.outcome));
+    ++counts_[outcome];
+    ++done_count_;
+    parked_count_ += redriven.parked_count;
+    if (!redriven.cause.empty()) ++causes_[outcome + ": " + redriven.cause];
+    note_stop(redriven);
+    if (is_json_) {
+        print_json_line(std::cout, {{"id", letter.id},
+                                    {"projection", letter.projection.name},
+                                    {"record", letter.origin()},
+                                    {"outcome", outcome},
+                                    {"cause", redriven.cause},
+                                    {"why", redriven.why},
+                                    {"parked_applied", redriven.parked_count},
+                                    {"stopped_at", redriven.stopped_at}});
+        return;
+    }
+    std::cout << "letter " << letter.id << " " << letter.projection.name << " " << letter.origin()
+              << ": " << outcome;
+    if (!redriven.why.empty()) std::cout << ": " << redriven.why;
+    if (redriven.parked_count > 0) {
+        std::cout << ", and " << with_commas(redriven.parked_count) << " behind it";
+    }
+    std::cout << stop_text(redriven) << "\n";
+}
+
+void RedriveReport::note_stop(const Redriven& redriven) {
+    if (!redriven.stopped_at.empty()) ++stop_count_;
+}
+
+void RedriveReport::tell_progress() {
+    const auto now = Clock::now();
+    if (now - told_at_ < kProgressEvery) return;
+    told_at_ = now;
+    const double seconds = std::chrono::duration<double>(now - begin_).count();
+    const double rate = static_cast<double>(done_count_) / seconds;
+    std::cerr << with_commas(done_count_) << " of " << with_commas(total_) << " letters, "
+              << with_commas(static_cast<int64_t>(rate)) << "/s";
+    if (rate > 0 && total_ > done_count_) {
+        const double left = static_cast<double>(total_ - done_count_) / rate;
+        std::cerr << ", about " << with_commas(static_cast<int64_t>(left) + 1) << " s left";
+    }
+    std::cerr << std::endl;
+}
+
+int64_t RedriveReport::count_of(const std::string& outcome) const {
+    const auto count = counts_.find(outcome);
+    return count == counts_.end() ? 0 : count->second;
+}
+
+}  // namespace millrace

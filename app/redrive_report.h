@@ -1,0 +1,50 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "consumers/letter_store.h"
+#include "consumers/redrive.h"
+
+namespace millrace {
+
+// What a re-drive tells: a line for each letter on standard output, as text or as JSON; its
+// progress, every two seconds, on standard error; and a sum by causes at its end.
+class RedriveReport {
+  public:
+    RedriveReport(bool is_json, bool is_dry_run, int64_t total)
+        : is_json_(is_json), is_dry_run_(is_dry_run), total_(total) {}
+
+    void add(const std::vector<LetterLine>& page, const RedrivenLetters& done);
+    // A key that waited behind no letter.
+    void add(const ParkedKey& key, const Redriven& done);
+    void print_end() const;
+
+    // The sum in one line.
+    std::string text() const;
+    bool has_failures() const { return counts_.contains("failed") || stop_count_ > 0; }
+
+  private:
+    using Clock = std::chrono::steady_clock;
+
+    void add(const LetterLine& letter, const Redriven& redriven);
+    void note_stop(const Redriven& redriven);
+    void tell_progress();
+    int64_t count_of(const std::string& outcome) const;
+
+    const bool is_json_;
+    const bool is_dry_run_;
+    const int64_t total_;
+    const Clock::time_point begin_ = Clock::now();
+    Clock::time_point told_at_ = begin_;
+    std::map<std::string, int64_t> counts_;  // By outcome.
+    std::map<std::string, int64_t> causes_;
+    int64_t parked_count_ = 0;
+    int64_t stop_count_ = 0;  // Keys that stopped at a letter of their own.
+    int64_t done_count_ = 0;
+};
+
+}  // namespace millrace
