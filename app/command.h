@@ -13,6 +13,7 @@
 #include "app/installer.h"
 #include "consumers/letter_store.h"
 #include "core/pg/session.h"
+#include "relay/dead_task_verbs.h"
 #include "relay/ledger_resume.h"
 #include "schema/installation.h"
 
@@ -29,6 +30,8 @@ struct Arguments {
     std::string reason;
     std::optional<Trust> trust;       // Of `ledger resume`.
     int task_count_max = 100'000;     // Of `outbox status`.
+    DeadFilter dead;                  // Of `outbox list` and its like.
+    bool all_dead = false;
     std::string projection;           // Of `projection resume`.
     LetterFilter letters;             // Of the verbs of `dlq`.
     int64_t letter_count_max = 0;     // 0: all of them.
@@ -90,6 +93,8 @@ void add_validate(CLI::App& root, Choice& choice);
 void add_projection(CLI::App& root, Choice& choice);
 void add_outbox(CLI::App& root, Choice& choice);
 void add_dlq(CLI::App& root, Choice& choice);
+// The verbs of `outbox` on tasks that were set aside.
+void add_dead_tasks(CLI::App& outbox, Choice& choice);
 void add_lanes(CLI::App& root, Choice& choice);
 void add_ledger(CLI::App& root, Choice& choice);
 void add_config(CLI::App& root, Choice& choice);

@@ -10,6 +10,8 @@
 #include "core/check.h"
 #include "core/failure.h"
 #include "core/nearest_name.h"
+#include "relay/unpublishable.h"
+#include "schema/topic_name.h"
 
 extern char** environ;
 
@@ -19,6 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::string_view kTopicPolicy = "relay.topics.*.on_unpublishable";
 constexpr std::string_view kHidden = "***";
 constexpr std::string_view kFileVariable = "MILLRACE_CONFIG";
 // Read by others: the crash points, the tests, the build.
@@ -54,6 +57,16 @@ std::string shown_as(const ConfigEntry& entry, const std::string& raw) {
         return std::string(kHidden);
     }
     return mask_passwords(entry.text);
+}
+
+// What stands for the `*` of the pattern; it may hold dots. Nothing if the name does not fit.
+std::optional<std::string> star_of(const ConfigEntry& entry, std::string_view pattern) {
+    const size_t star = pattern.find('*');
+    const std::string_view end = pattern.substr(star + 1);
+    const bool fits = entry.key->is_map() && entry.name.size() > star + end.size() &&
+                      entry.name.starts_with(pattern.substr(0, star)) && entry.name.ends_with(end);
+    if (!fits) return std::nullopt;
+    return entry.name.substr(star, entry.name.size() - star - end.size());
 }
 
 std::string as_list(const std::vector<std::string>& items) {
@@ -188,6 +201,18 @@ void Config::check_together(const Environment& environment,
         mistakes.push_back(entry("relay.poll.min").origin +
                            ": relay.poll.min is above relay.poll.max");
     }
+    for (const ConfigEntry& entry : entries_) {
+        if (entry.key->name != kTopicPolicy) continue;
+        const std::string topic = star_of(entry, kTopicPolicy).value_or("");
+        if (!is_topic_name(topic)) {
+            mistakes.push_back(entry.origin + ": " + entry.name + ": '" + topic +
+                               "' can't be the name of a topic");
+        } else if (is_dead_letter_topic(topic) && entry.text != "dead_letter") {
+            mistakes.push_back(entry.origin + ": " + entry.name +
+                               ": copies of dead letters hold up nothing: a topic that ends in " +
+                               std::string(kDeadLetterTopicEnd) + " can only be dead_letter");
+        }
+    }
 }
 
 int Config::count(std::string_view name) const {
@@ -205,15 +230,9 @@ std::chrono::milliseconds Config::duration(std::string_view name) const {
 }
 
 std::map<std::string, std::string> Config::map(std::string_view name) const {
-    const size_t star = name.find('*');
-    const size_t tail = name.size() - star - 1;
     std::map<std::string, std::string> found;
     for (const ConfigEntry& entry : entries_) {
-        const bool fits = entry.key->is_map() && entry.name.size() > star + tail &&
-                          entry.name.starts_with(name.substr(0, star)) &&
-                          entry.name.ends_with(name.substr(star + 1));
-        if (!fits) continue;
-        found[entry.name.substr(star, entry.name.size() - star - tail)] = entry.text;
+        if (const auto star = star_of(entry, name)) found[*star] = entry.text;
     }
     return found;
 }

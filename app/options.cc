@@ -44,6 +44,12 @@ ClassOverrides class_overrides_of(const Config& config, const std::string& proje
     return overrides;
 }
 
+OnUnpublishable policy_of(const std::string& text) {
+    if (text == "dead_letter") return OnUnpublishable::kDeadLetter;
+    if (text == "halt_lane") return OnUnpublishable::kHaltLane;
+    return OnUnpublishable::kParkKey;
+}
+
 }  // namespace
 
 LogOptions log_options(const Config& config, const std::string& instance) {
@@ -88,6 +94,11 @@ RelayOptions relay_options(const Config& config, const Installation& installatio
     publisher.message_format = config.text("relay.message_format") == "envelope"
                                    ? MessageFormat::kEnvelope
                                    : MessageFormat::kPayload;
+    publisher.unpublishable.policy = policy_of(config.text("relay.on_unpublishable"));
+    publisher.unpublishable.topic_grace = config.duration("relay.topic_grace");
+    for (const auto& [topic, policy] : config.map("relay.topics.*.on_unpublishable")) {
+        publisher.unpublishable.by_topic.emplace(topic, policy_of(policy));
+    }
     return options;
 }
 

@@ -4,6 +4,7 @@
 #include "core/crash_point.h"
 #include "core/log.h"
 #include "core/stop.h"
+#include "relay/dead_tasks.h"
 #include "relay/ledger_topic.h"
 #include "relay/settler.h"
 
@@ -167,6 +168,7 @@ void Keeper::sample(pg::Session& session) {
     const Publishers::Halted halted = Publishers(session).halted();
     shared_.metrics.set_halted_lanes(halted.lanes);
     shared_.metrics.set_halted_publishers(halted.publishers);
+    shared_.metrics.set_dead_tasks(DeadTasks(session).counts());
 }
 
 }  // namespace millrace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "relay/dead_tasks.h"
 #include "relay/ledger_topic.h"
 #include "relay/outbox.h"
 #include "relay/publishers.h"
@@ -99,20 +100,23 @@ std::map<int16_t, LedgerResume::Agreed> LedgerResume::agree(Trust trust,
 
 void LedgerResume::remove_published(const PublisherReport& publisher, int64_t ledger_seq) {
     Outbox outbox(session_);
+    DeadTasks dead(session_);
     const std::vector<LedgerRecord> records =
         ledger_.after(publisher.number, publisher.seq, kReadLimit);
     int64_t removed = 0;
     size_t unmatched = 0;
     for (const LedgerRecord& record : records) {
-        const std::vector<LedgerTask> present = outbox.present(record.tasks);
+        const std::vector<LedgerTask> pending = outbox.present(record.tasks);
+        const std::vector<LedgerTask> released = dead.present(record.tasks);
         for (const LedgerTask& task : record.tasks) {
-            if (std::binary_search(present.begin(), present.end(), task)) continue;
+            if (std::binary_search(pending.begin(), pending.end(), task)) continue;
+            if (std::binary_search(released.begin(), released.end(), task)) continue;
             if (++unmatched > kListedMax) continue;
             done_.push_back("publisher " + std::to_string(publisher.number) + " seq " +
                             std::to_string(record.seq) + ": task " + std::to_string(task.id) +
                             " of lane " + std::to_string(task.lane) + " is not in the outbox");
         }
-        removed += outbox.remove(present);
+        removed += outbox.remove(pending) + dead.remove(released);
     }
     const int64_t compacted =
         ledger_seq - publisher.seq - static_cast<int64_t>(records.size());

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/check.h"
+#include "relay/dead_tasks.h"
 #include "schema/ledger_record.h"
 
 namespace millrace {
@@ -30,6 +31,13 @@ constexpr std::string_view kCandidates = R"(
     ORDER BY t.lane, t.id
     FOR UPDATE OF t)";
 
+constexpr std::string_view kTakeOut = R"(
+    DELETE FROM millrace.pending_tasks t
+    USING unnest($1::smallint[], $2::bigint[], $3::uuid[]) AS wanted(lane, id, event_id)
+    WHERE t.lane = wanted.lane AND t.id = wanted.id AND t.event_id = wanted.event_id
+    RETURNING t.lane, t.id, t.event_id, t.topic, t.key, t.task_type, t.tenant_id, t.actor_id,
+              t.payload, t.payload_bytes, t.headers, t.created_at)";
+
 constexpr std::string_view kBlocker = R"(
     SELECT string_agg(format('pid %s (%s, %s, %s): %s', a.pid, coalesce(a.application_name, ''),
                              coalesce(a.usename, ''), a.state, left(a.query, 80)), '; ')
@@ -48,7 +56,9 @@ std::string parameter(int number) { return "$" + std::to_string(number); }
 // One arm a lane, all above the floor. Each arm says its order: without it the planner can't merge
 // the arms (it plans them apart, and keeps an order only that somebody asked for) and would sort
 // them.
-std::string arms(size_t lane_count, int first_parameter, std::string_view columns) {
+// The parameter after the lanes holds the topics that are left out, if any are.
+std::string arms(size_t lane_count, int first_parameter, std::string_view columns,
+                 bool leaves_out) {
     std::string sql;
     for (size_t i = 0; i < lane_count; ++i) {
         if (i > 0) sql += " UNION ALL ";
@@ -56,7 +66,12 @@ std::string arms(size_t lane_count, int first_parameter, std::string_view column
         sql += columns;
         sql += " FROM millrace.pending_tasks WHERE lane = " +
                parameter(first_parameter + static_cast<int>(i)) +
-               "::smallint AND id > (SELECT id FROM low) ORDER BY id)";
+               "::smallint AND id > (SELECT id FROM low)";
+        if (leaves_out) {
+            sql += " AND topic <> ALL (" +
+                   parameter(first_parameter + static_cast<int>(lane_count)) + "::text[])";
+        }
+        sql += " ORDER BY id)";
     }
     return sql;
 }
@@ -67,7 +82,7 @@ std::string with_low() {
 
 // Which rows the claim takes: the oldest of all lanes as one stream, cut by rows and bytes. $4
 // rows, $5 bytes, $6 and on the lanes.
-std::string pick_sql(size_t lane_count) {
+std::string pick_sql(size_t lane_count, bool leaves_out) {
     return with_low() + R"(, picked AS MATERIALIZED (
         SELECT ARRAY(
             SELECT tid FROM (
@@ -76,7 +91,7 @@ std::string pick_sql(size_t lane_count) {
                            AS bytes_before
                 FROM (SELECT tid, id, byte_count
                       FROM ()" +
-           arms(lane_count, kFloorParams + 3, "ctid AS tid, id, byte_count") +
+           arms(lane_count, kFloorParams + 3, "ctid AS tid, id, byte_count", leaves_out) +
            R"() lanes
                       ORDER BY id
                       LIMIT $4::int) oldest) measured
@@ -84,17 +99,17 @@ std::string pick_sql(size_t lane_count) {
             ORDER BY id) AS tids))";
 }
 
-std::string claim_sql(size_t lane_count) {
-    return pick_sql(lane_count) + R"(
+std::string claim_sql(size_t lane_count, bool leaves_out = false) {
+    return pick_sql(lane_count, leaves_out) + R"(
         DELETE FROM millrace.pending_tasks
         WHERE ctid = ANY ((SELECT tids FROM picked)::tid[])
         RETURNING lane, id, event_id, topic, key, task_type, tenant_id, actor_id, payload,
                   payload_bytes, headers, created_at, (SELECT cardinality(tids) FROM picked))";
 }
 
-std::string probe_sql(size_t lane_count) {
+std::string probe_sql(size_t lane_count, bool leaves_out = false) {
     return with_low() + " SELECT pg_current_snapshot(), EXISTS (" +
-           arms(lane_count, kFloorParams + 1, "id") + ")";
+           arms(lane_count, kFloorParams + 1, "id", leaves_out) + ")";
 }
 
 std::string sweep_sql() {
@@ -112,6 +127,13 @@ std::optional<std::string_view> optional_bytes(const pg::Result& rows, int row, 
     return rows.bytes(row, column);
 }
 
+pg::Params& bind_topics(pg::Params& params, const std::vector<std::string>& topics) {
+    pg::ArrayBuilder array(pg::Type::kText);
+    for (const std::string& topic : topics) array.add_bytes(topic);
+    return params.array(array);
+}
+
+// The columns that a claim of either table returns first.
 Task task_of(const pg::Result& rows, int row) {
     Task task;
     task.lane = static_cast<int16_t>(rows.integer(row, 0));
@@ -132,6 +154,21 @@ Task task_of(const pg::Result& rows, int row) {
     return task;
 }
 
+bool comes_before(const Task& a, const Task& b) { return a.id < b.id; }
+
+// DELETE returns rows in the order of the table, not of the array. Returns the number selected.
+int64_t read_tasks(const pg::Result& rows, bool are_dead, std::vector<Task>& tasks) {
+    const auto first = static_cast<std::ptrdiff_t>(tasks.size());
+    tasks.reserve(tasks.size() + static_cast<size_t>(rows.row_count()));
+    for (int i = 0; i < rows.row_count(); ++i) {
+        Task& task = tasks.emplace_back(task_of(rows, i));
+        task.was_dead = are_dead;
+        if (are_dead && !rows.is_null(i, 13)) task.queue = rows.integer(i, 13);
+    }
+    std::sort(tasks.begin() + first, tasks.end(), comes_before);
+    return rows.row_count() > 0 ? rows.integer(0, 12) : 0;
+}
+
 LedgerTask ledger_task_of(const pg::Result& candidates, int row) {
     return {static_cast<int16_t>(candidates.integer(row, 0)), candidates.integer(row, 1),
             digest_of(candidates.uuid(row, 2))};
@@ -149,47 +186,96 @@ std::vector<std::pair<std::string, std::string>> Outbox::session_settings() {
     return settings;
 }
 
-Probe Outbox::probe(const std::vector<int16_t>& lanes, const Floor& floor) {
+Probe Outbox::probe(const std::vector<int16_t>& lanes, const Floor& floor,
+                    const std::vector<std::string>& topics_left_out) {
     prepare(lanes.size());
     pg::Params params;
     floor.bind(params);
     bind_lanes(params, lanes);
-    const pg::Result row = session_.execute_prepared("probe", params);
+    const pg::Result row =
+        topics_left_out.empty()
+            ? session_.execute_prepared("probe", params)
+            : session_.execute_repeated(probe_sql(lanes.size(), /*leaves_out=*/true),
+                                        bind_topics(params, topics_left_out));
     return {Snapshot::from_binary(row.bytes(0, 0)), row.boolean(0, 1)};
 }
 
-Claim Outbox::claim(const PublisherState& publisher, const Floor& floor,
-                    const ClaimLimits& limits) {
+Claim Outbox::claim(const PublisherState& publisher, const Floor& floor, const ClaimLimits& limits,
+                    const ClaimScope& scope) {
     MILLRACE_CHECK(!publisher.lanes.empty(), "a claim has lanes");
     prepare(publisher.lanes.size());
+    const int32_t parts = scope.has_released && scope.has_pending ? 2 : 1;
+    const ClaimLimits share{.task_count = std::max(1, limits.task_count / parts),
+                            .byte_count = std::max<int64_t>(1, limits.byte_count / parts)};
     pg::Params move;
     move.int2(publisher.number).int8(publisher.epoch).int8(publisher.version);
     pg::Params pick;
     floor.bind(pick);
-    pick.int4(limits.task_count).int8(limits.byte_count);
+    pick.int4(share.task_count).int8(share.byte_count);
     bind_lanes(pick, publisher.lanes);
+    const bool leaves_out = !scope.topics_left_out.empty();
+    if (leaves_out) bind_topics(pick, scope.topics_left_out);
+    const std::string pending_claim =
+        scope.has_pending ? prepared_claim(pick, publisher.lanes.size(), leaves_out) : "";
+    pg::Params released;
+    std::string released_claim;
+    if (scope.has_released) {
+        released.int4(share.task_count).int8(share.byte_count);
+        pg::ArrayBuilder lanes(pg::Type::kInt2);
+        for (const int16_t lane : publisher.lanes) lanes.add_int2(lane);
+        released.array(lanes);
+        bind_topics(released, scope.topics_left_out);
+        released_claim = session_.prepared(kClaimReleased, released);
+    }
 
     pg::Pipeline pipeline(session_);
     pipeline.queue_prepared("begin");
     pipeline.queue_prepared("move", move);
-    pipeline.queue_prepared("claim", pick);
+    if (scope.has_released) pipeline.queue_prepared(released_claim, released);
+    if (scope.has_pending) pipeline.queue_prepared(pending_claim, pick);
     pg::PipelineOutcome outcome = pipeline.finish();
 
     Claim claim;
     claim.results = std::move(outcome.value());
     const pg::Result& moved = claim.results[1];
-    const pg::Result& rows = claim.results[2];
     claim.seq = moved.integer(0, 0);
     claim.xid = static_cast<uint64_t>(moved.integer(0, 1));
     claim.snapshot = Snapshot::from_binary(moved.bytes(0, 2));
     if (!moved.is_null(0, 3)) claim.sequence_value = moved.integer(0, 3);
-    claim.tasks.reserve(static_cast<size_t>(rows.row_count()));
-    for (int i = 0; i < rows.row_count(); ++i) claim.tasks.push_back(task_of(rows, i));
-    // DELETE returns rows in the order of the table, not of the array.
-    std::sort(claim.tasks.begin(), claim.tasks.end(),
-              [](const Task& a, const Task& b) { return a.id < b.id; });
-    claim.is_torn = rows.row_count() > 0 && rows.integer(0, 12) != rows.row_count();
+    int64_t selected = 0;
+    if (scope.has_released) {
+        selected += read_tasks(claim.results[2], /*are_dead=*/true, claim.tasks);
+    }
+    if (scope.has_pending) {
+        const pg::Result& rows = claim.results.back();
+        selected += read_tasks(rows, /*are_dead=*/false, claim.tasks);
+        if (rows.row_count() > 0 && !leaves_out) claim.claimed_to = claim.tasks.back().id;
+    }
+    claim.is_torn = static_cast<size_t>(selected) != claim.tasks.size();
     return claim;
+}
+
+std::string Outbox::prepared_claim(const pg::Params& params, size_t lane_count, bool leaves_out) {
+    if (!leaves_out) return "claim";
+    return session_.prepared(claim_sql(lane_count, /*leaves_out=*/true), params);
+}
+
+TakenTasks Outbox::take_out(const std::vector<TaskId>& tasks) {
+    pg::ArrayBuilder lanes(pg::Type::kInt2);
+    pg::ArrayBuilder ids(pg::Type::kInt8);
+    pg::ArrayBuilder events(pg::Type::kUuid);
+    for (const TaskId& task : tasks) {
+        lanes.add_int2(task.lane);
+        ids.add_int8(task.id);
+        events.add_uuid(task.event_id);
+    }
+    TakenTasks taken{
+        session_.execute(kTakeOut, pg::Params().array(lanes).array(ids).array(events)), {}};
+    for (int i = 0; i < taken.rows.row_count(); ++i) {
+        taken.tasks.push_back(task_of(taken.rows, i));
+    }
+    std::sort(taken.tasks.begin(), taken.tasks.end(), comes_before);
+    return taken;
 }
 
 std::optional<bool> Outbox::has_row_below(const std::vector<int16_t>& lanes, const Floor& floor,

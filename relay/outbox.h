@@ -12,7 +12,7 @@
 
 namespace millrace {
 
-// A row of pending_tasks. Views point into the claim's result.
+// A row of pending_tasks or dead_tasks. Views point into the claim's result.
 struct Task {
     int16_t lane = 0;
     int64_t id = 0;
@@ -26,6 +26,9 @@ struct Task {
     bool payload_is_bytes = false;
     std::optional<std::string_view> headers;  // A JSON object.
     int64_t created_at_us = 0;                // Microseconds since 1970.
+    // It stood in dead_tasks and was released; `queue` if others waited behind it (PROTOCOL 5).
+    bool was_dead = false;
+    std::optional<int64_t> queue;
 };
 
 // Which publisher a transaction acts for, and what its thread last knew of it.
@@ -48,19 +51,41 @@ struct ClaimLimits {
     int64_t byte_count = 1;
 };
 
-// The open transaction's work: tasks deleted from the outbox, in id order, and what the floor
-// needs.
+// What a claim looks at; as a rule, all that is pending.
+struct ClaimScope {
+    bool has_released = false;  // Released rows of dead_tasks, before all others (PROTOCOL 3.3).
+    bool has_pending = true;
+    std::vector<std::string> topics_left_out{};
+};
+
+// The open transaction's work: tasks deleted from the outbox, the released ones first, each part in
+// id order, and what the floor needs.
 struct Claim {
     int64_t seq = 0;
     uint64_t xid = 0;
     Snapshot snapshot;
     std::optional<int64_t> sequence_value;
     std::vector<Task> tasks;
+    // The greatest pending id, if this claim left nothing out below it: what the floor may go by.
+    std::optional<int64_t> claimed_to;
     // Some selected row was changed or locked away meanwhile: a later one of its key may have been
     // taken, so the claim must be rolled back (PROTOCOL 3.3).
     bool is_torn = false;
 
     std::vector<pg::Result> results;  // Owns what the tasks point into.
+};
+
+// Tasks that were deleted, with what they point into.
+struct TakenTasks {
+    pg::Result rows;
+    std::vector<Task> tasks;  // In id order.
+};
+
+// One row: the event id tells it from another that was given the same id.
+struct TaskId {
+    int16_t lane = 0;
+    int64_t id = 0;
+    Uuid event_id;
 };
 
 // All SQL that changes pending_tasks. Not thread-safe: one per session. Calls throw what Session
@@ -74,11 +99,17 @@ class Outbox {
 
     // Is there a task to claim in these lanes? Read-only: an empty claim would burn a transaction
     // id.
-    Probe probe(const std::vector<int16_t>& lanes, const Floor& floor);
+    // One that leaves topics out tells the floor nothing.
+    Probe probe(const std::vector<int16_t>& lanes, const Floor& floor,
+                const std::vector<std::string>& topics_left_out = {});
     // Opens a transaction, moves the publisher's seq and deletes the oldest tasks of all its lanes:
     // one round trip. Leaves the transaction open, also when it throws: kLost `publisher_lost`
-    // or `publisher_changed` (PROTOCOL 3.2), kTransient `pg_conflict` behind a held lock.
-    Claim claim(const PublisherState& publisher, const Floor& floor, const ClaimLimits& limits);
+    // or `publisher_changed` (PROTOCOL 3.2), kTransient `pg_conflict` behind a held lock. With both
+    // parts in its scope each gets half of the limits.
+    Claim claim(const PublisherState& publisher, const Floor& floor, const ClaimLimits& limits,
+                const ClaimScope& scope = {});
+    // Deletes those of them that are there, in the caller's transaction.
+    TakenTasks take_out(const std::vector<TaskId>& tasks);
     // The net under the floor: is there a row at or below it? (PROTOCOL 6.5) Nothing if `limit`
     // was over first: behind an old snapshot the dead rows of hours may stand there. The session
     // must be idle.
@@ -96,6 +127,8 @@ class Outbox {
 
   private:
     void prepare(size_t lane_count);
+    // The name of the claim's statement of what is pending.
+    std::string prepared_claim(const pg::Params& params, size_t lane_count, bool leaves_out);
     // Rows with the lanes and ids of `tasks`, in their order, locked: lane, id, event id.
     pg::Result lock_candidates(const std::vector<struct LedgerTask>& tasks);
 

@@ -8,7 +8,6 @@
 #include "core/stop.h"
 #include "relay/ledger_topic.h"
 #include "relay/settler.h"
-#include "schema/topic_name.h"
 
 namespace millrace {
 
@@ -22,9 +21,6 @@ constexpr seconds kSweepEvery{10};
 constexpr milliseconds kSweepLimit{50};  // Nothing is published meanwhile.
 constexpr seconds kInitLimit{15};
 constexpr milliseconds kTakeEvery{100};
-constexpr seconds kTopicGrace{5};
-constexpr seconds kMissRemembered{7};
-constexpr milliseconds kAskTopicEvery{200};
 // A claim of so many took long enough to publish that others have come: the next is made without a
 // probe. An empty claim costs a dead version of the publisher's row; if tasks come at random, one
 // in fifty is empty.
@@ -38,6 +34,8 @@ Publisher::Publisher(PublisherOptions options, RelayShared shared, PublisherWatc
       watch_(watch),
       backoff_(milliseconds(50), seconds(2)),
       producers_(options_.kafka, shared.installation, shared.reaper),
+      topics_(options_.unpublishable.topic_grace,
+              [this](const std::string& topic) { return ask_for(topic); }),
       task_limit_(options_.batch.task_count) {
     options_.session.settings = Outbox::session_settings();
 }
@@ -77,10 +75,6 @@ void Publisher::serve(std::stop_token stop) {
             wait_for(stop, std::min<Clock::duration>(early, kBalanceEvery));
             continue;
         }
-        if (missing_ && !decide_topic()) {
-            wait_for(stop, kAskTopicEvery);
-            continue;
-        }
         if (step() > 0) {
             backoff_.reset();
             idle_wait_ = options_.poll_min;
@@ -104,6 +98,7 @@ void Publisher::take_and_settle(std::stop_token stop) {
             session_.emplace(options_.session);
             outbox_.emplace(*session_);
             publishers_.emplace(*session_);
+            dead_.emplace(*session_);
         }
         session_->rollback();
         if (!try_take(stop)) {
@@ -173,8 +168,8 @@ void Publisher::settle() {
     state_->lanes = publishers_->lanes_of(state_->number);
     counters_.load(*session_, state_->number, state_->generation);
     writer_.emplace(options_.message_format, sequence_prefix(shared_.installation, *state_));
-    partition_counts_.clear();
-    missing_.reset();
+    topics_.forget_known();
+    load_parked();
     floor_.clear();
     is_settled_ = true;
     expects_more_ = false;
@@ -190,7 +185,7 @@ void Publisher::settle() {
     show("");
     if (suspect_) {
         const Suspect suspect = *std::exchange(suspect_, std::nullopt);
-        halt_lane(suspect.task, suspect.reason, suspect.detail);
+        set_aside(suspect.task, suspect.reason, suspect.detail);
     }
 }
 
@@ -223,18 +218,21 @@ size_t Publisher::step() {
         show("");
         return 0;
     }
-    if (!std::exchange(expects_more_, false)) {
-        const Probe probe = outbox_->probe(state_->lanes, floor_);
+    std::vector<std::string> left_out = topics_.awaited(Clock::now());
+    const bool released = has_released(left_out);
+    if (!std::exchange(expects_more_, false) && !released) {
+        const Probe probe = outbox_->probe(state_->lanes, floor_, left_out);
         if (!probe.found) {
             show("");
-            floor_.found_nothing(probe.snapshot);
+            if (left_out.empty()) floor_.found_nothing(probe.snapshot);
             return 0;
         }
     }
     last_start_ = Clock::now();
     Claim claim = outbox_->claim(
         *state_, floor_,
-        {.task_count = task_limit_, .byte_count = options_.batch.byte_count});
+        {.task_count = task_limit_, .byte_count = options_.batch.byte_count},
+        scope_of_claim(released, std::move(left_out)));
     shared_.metrics.claim_seconds.Observe(
         std::chrono::duration<double>(Clock::now() - last_start_).count());
     if (claim.tasks.empty() || claim.is_torn) {
@@ -251,20 +249,37 @@ size_t Publisher::step() {
     return publish(claim);
 }
 
-size_t Publisher::publish(const Claim& claim) {
+// One task at a time, when one is looked for that a broker refuses, comes from either part in turn.
+ClaimScope Publisher::scope_of_claim(bool has_released, std::vector<std::string> topics_left_out) {
+    ClaimScope scope{.has_released = has_released,
+                     .has_pending = true,
+                     .topics_left_out = std::move(topics_left_out)};
+    if (has_released && task_limit_ == 1) {
+        is_released_turn_ = !is_released_turn_;
+        scope.has_released = is_released_turn_;
+        scope.has_pending = !is_released_turn_;
+    }
+    return scope;
+}
+
+size_t Publisher::publish(Claim& claim) {
+    expects_more_ =
+        claim.tasks.size() >= std::min(kBusyClaim, static_cast<size_t>(task_limit_));
+    const std::optional<TopicFaults> faults = look_at_topics(claim);
+    if (!faults) return 0;
+    const Parking parking = set_aside_from(claim, *faults);
+    if (claim.tasks.empty()) return park_alone(parking);
+    const size_t count = publish_claimed(claim) + parking.entries.size();
+    parked(parking);
+    return count;
+}
+
+size_t Publisher::publish_claimed(const Claim& claim) {
     produced_count_ = claim.tasks.size();
     // Its correlation id matters once it stands alone, for then it may be accused.
     const Task& first = claim.tasks.front();
-    first_ = {.lane = first.lane, .id = first.id};
-    if (claim.tasks.size() == 1) first_.correlation_id = correlation_id(first);
-    for (const Task& task : claim.tasks) {
-        if (partition_count(task.topic) > 0) continue;
-        missing_ = MissingTopic{std::string(task.topic),
-                                {task.lane, task.id, correlation_id(task)}};
-        missing_since_.try_emplace(missing_->topic, Clock::now());
-        session_->rollback();
-        return 0;
-    }
+    first_ = {.id = {first.lane, first.id, first.event_id}};
+    if (claim.tasks.size() == 1) first_ = mark_of(first);
 
     auto [producer, was_replaced] = producers_.next();
     if (was_replaced) shared_.metrics.tainted_producers.Increment();
@@ -272,6 +287,7 @@ size_t Publisher::publish(const Claim& claim) {
     try {
         commit_to_kafka(producer, claim);
     } catch (const Failure& failure) {
+        if (failure.reason() == "topic_not_authorised") note_refused_topic(claim, failure);
         // The ledger's record is ours: no task is to blame for it (PROTOCOL 5.1). That of a smaller
         // claim is smaller.
         if (failure.kind() != FailureKind::kPoison ||
@@ -314,7 +330,7 @@ void Publisher::commit_to_kafka(kafka::Producer& producer, const Claim& claim) {
 void Publisher::produce_all(kafka::Producer& producer, const Claim& claim) {
     size_t count = 0;
     for (const Task& task : claim.tasks) {
-        const int32_t partition = partition_of(task, partition_count(task.topic));
+        const int32_t partition = partition_of(task, topics_.partition_count(task.topic));
         producer.produce(
             writer_->record(task, partition, counters_.next(task.topic, partition)));
         if (++count == (claim.tasks.size() + 1) / 2) MILLRACE_CRASH_POINT("relay.mid_produce");
@@ -344,14 +360,15 @@ void Publisher::confirmed(const Claim& claim) {
     show("");
     state_->seq = claim.seq;
     const int64_t resets_before = floor_.sequence_reset_count();
-    floor_.claimed(claim.snapshot, claim.xid, claim.sequence_value, claim.tasks.back().id);
+    if (claim.claimed_to) {
+        floor_.claimed(claim.snapshot, claim.xid, claim.sequence_value, *claim.claimed_to);
+    }
     if (floor_.sequence_reset_count() > resets_before) {
         shared_.metrics.sequence_resets.Increment();
         log(LogLevel::kError, "relay", "the sequence of ids went backwards; the floor was cleared",
-            {{"publisher", state_->number}, {"last_id", claim.tasks.back().id}});
+            {{"publisher", state_->number}, {"last_id", *claim.claimed_to}});
     }
     counters_.committed();
-    expects_more_ = claim.tasks.size() >= std::min(kBusyClaim, static_cast<size_t>(task_limit_));
     task_limit_ = std::min(options_.batch.task_count, task_limit_ * 2);
 
     shared_.metrics.transaction("committed");
@@ -380,43 +397,19 @@ void Publisher::note_duration(const Claim& claim, Clock::duration taken) const {
          {"duration_ms", duration.count()}});
 }
 
-// A topic that was made a moment ago is unknown to brokers that have not heard of it, so one answer
-// is not believed: asked again, with no claim open, for some seconds. True once it is decided.
-bool Publisher::decide_topic() {
-    if (partition_count(missing_->topic) == 0 && is_topic_name(missing_->topic) &&
-        Clock::now() - missing_since_.at(missing_->topic) < kTopicGrace) {
-        return false;
+// Brokers that have not heard of a new topic yet call it unknown: one answer is not believed.
+TopicAnswer Publisher::ask_for(const std::string& topic) {
+    try {
+        return {.partition_count =
+                    kafka::Admin(producers_.raw()).partition_count(topic).value_or(0)};
+    } catch (const Failure& failure) {
+        // A copy of a dead letter that may not be written holds up nothing else; any other topic is
+        // waited for, as the environment's fault.
+        const bool is_copy =
+            options_.unpublishable.policy_of(topic) == OnUnpublishable::kDeadLetter;
+        if (failure.reason() != "topic_not_authorised" || !is_copy) throw;
+        return {.is_refused = true};
     }
-    const MissingTopic missing = *std::exchange(missing_, std::nullopt);
-    if (partition_counts_.contains(missing.topic)) return true;
-    const std::string topic = "'" + missing.topic + "'";
-    if (is_topic_name(missing.topic)) {
-        halt_lane(missing.task, "topic_missing", topic + " does not exist");
-    } else {
-        halt_lane(missing.task, "topic_invalid", topic + " can't be the name of a topic");
-    }
-    return true;
-}
-
-// A lane that comes may be one that was resumed by somebody who has just made its topic, which gets
-// its seconds again. Not one that was missed a moment ago: its lanes would wait for it in turn.
-void Publisher::forget_old_misses() {
-    const Clock::time_point old = Clock::now() - kMissRemembered;
-    std::erase_if(missing_since_, [old](const auto& miss) { return miss.second < old; });
-    if (missing_ && !missing_since_.contains(missing_->topic)) missing_.reset();
-}
-
-// 0 if the broker says that there is no such topic.
-int32_t Publisher::partition_count(std::string_view topic) {
-    if (const auto known = partition_counts_.find(topic); known != partition_counts_.end()) {
-        return known->second;
-    }
-    const std::string name(topic);
-    const std::optional<int32_t> count = kafka::Admin(producers_.raw()).partition_count(name);
-    if (!count) return 0;
-    partition_counts_.emplace(name, *count);
-    missing_since_.erase(name);
-    return *count;
 }
 
 // --- Lanes -------------------------------------------------------------------------------------
@@ -424,6 +417,11 @@ int32_t Publisher::partition_count(std::string_view topic) {
 void Publisher::balance() {
     const LaneShare wanted = publishers_->share_of(*state_);
     show_lanes(state_->lanes.size());
+    // Without work no claim would meet it, and what an operator has released would wait.
+    if (wanted.version != state_->version) {
+        reload();
+        return;
+    }
     if (wanted.is_settled()) return;
     if (!wanted.to_give.empty()) sweep();
 
@@ -446,8 +444,9 @@ void Publisher::balance() {
     std::sort(state_->lanes.begin(), state_->lanes.end());
     if (!gained.empty()) {
         floor_.clear();
-        forget_old_misses();
+        topics_.forget_old_misses(Clock::now());
     }
+    load_parked();
     shared_.metrics.lanes_moved.Increment(
         static_cast<double>(wanted.to_give.size() + gained.size()));
     log(LogLevel::kInfo, "relay", "lanes moved",
@@ -473,6 +472,8 @@ void Publisher::reload() {
     state_->version = row.version;
     state_->lanes = lanes;
     floor_.clear();
+    topics_.forget_old_misses(Clock::now());
+    load_parked();
     next_balance_ = {};
 }
 
@@ -489,8 +490,8 @@ void Publisher::sweep() {
 
 void Publisher::halt_lane(const TaskMark& task, const std::string& reason,
                           const std::string& why) {
-    const int16_t lane = task.lane;
-    const std::string detail = "task " + std::to_string(task.id) + ": " + why;
+    const int16_t lane = task.id.lane;
+    const std::string detail = "task " + std::to_string(task.id.id) + ": " + why;
     pg::Transaction transaction(*session_);
     publishers_->check(*state_);
     // Moved away while we were paused: whoever has it will meet the same task.

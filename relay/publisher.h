@@ -11,14 +11,18 @@
 #include "core/kafka/reaper.h"
 #include "core/pg/session.h"
 #include "relay/counters.h"
+#include "relay/dead_tasks.h"
 #include "relay/floor.h"
 #include "relay/ledger_reader.h"
 #include "relay/members.h"
 #include "relay/message.h"
 #include "relay/outbox.h"
+#include "relay/parked_keys.h"
 #include "relay/producer_pair.h"
 #include "relay/publishers.h"
 #include "relay/relay_metrics.h"
+#include "relay/known_topics.h"
+#include "relay/unpublishable.h"
 #include "schema/installation.h"
 
 namespace millrace {
@@ -31,6 +35,7 @@ struct PublisherOptions {
     std::chrono::milliseconds poll_min{1};
     std::chrono::milliseconds poll_max{20};
     MessageFormat message_format = MessageFormat::kPayload;
+    UnpublishableOptions unpublishable;
 };
 
 // What all publisher threads of a process share.
@@ -54,10 +59,11 @@ class Publisher {
     void run(std::stop_token stop);
 
   private:
-    // What is kept of a task once its claim is gone: enough to halt its lane and to name it.
+    // What is kept of a task once its claim is gone: enough to set it aside and to name it.
     struct TaskMark {
-        int16_t lane = 0;
-        int64_t id = 0;
+        TaskId id;
+        std::string topic{};
+        bool was_dead = false;
         std::string correlation_id{};
     };
 
@@ -72,15 +78,15 @@ class Publisher {
 
     // One look for work; returns how many tasks it published.
     size_t step();
-    size_t publish(const Claim& claim);
+    ClaimScope scope_of_claim(bool has_released, std::vector<std::string> topics_left_out);
+    size_t publish(Claim& claim);
+    size_t publish_claimed(const Claim& claim);
     void note_duration(const Claim& claim, Clock::duration taken) const;
     void commit_to_kafka(kafka::Producer& producer, const Claim& claim);
     void produce_all(kafka::Producer& producer, const Claim& claim);
     void produce_ledger_record(kafka::Producer& producer, const Claim& claim);
     void confirmed(const Claim& claim);
-    bool decide_topic();
-    void forget_old_misses();
-    int32_t partition_count(std::string_view topic);
+    TopicAnswer ask_for(const std::string& topic);
 
     // Between two transactions: gives and takes lanes, lets halted and paused ones go.
     void balance();
@@ -88,8 +94,25 @@ class Publisher {
     void sweep();
     void halt_lane(const TaskMark& task, const std::string& reason, const std::string& why);
 
+    // What can't be published (PROTOCOL 5): publisher_parking.cc.
+    void load_parked();
+    bool has_released(const std::vector<std::string>& topics_left_out);
+    // Nothing: one of them is in the way of everything, and the claim was rolled back.
+    std::optional<TopicFaults> look_at_topics(const Claim& claim);
+    Parking set_aside_from(Claim& claim, const TopicFaults& faults);
+    size_t park_alone(const Parking& parking);
+    void parked(const Parking& parking);
+    void set_aside(const TaskMark& task, const std::string& reason, const std::string& why);
+    void take_back_topic(const std::string& topic, const TopicFault& fault);
+    static TopicFault fault_of(std::string_view topic, TopicState state);
+    bool is_parked(const Task& task) const;
+    static TaskMark mark_of(const Task& task);
+    void note_set_aside(const std::string& reason, const std::string& detail,
+                        const TaskMark& first, int64_t count);
+
     void recover(const Failure& failure, std::stop_token stop);
     void note_poison(const Failure& failure);
+    void note_refused_topic(const Claim& claim, const Failure& failure);
     void halve_claims();
     void note_again(const Failure& failure);
     void leave_unread(const std::string& reason);
@@ -105,6 +128,7 @@ class Publisher {
     std::optional<pg::Session> session_;
     std::optional<Outbox> outbox_;
     std::optional<Publishers> publishers_;
+    std::optional<DeadTasks> dead_;
     ProducerPair producers_;
     std::optional<MessageWriter> writer_;
 
@@ -114,7 +138,10 @@ class Publisher {
     bool is_in_kafka_ = false;  // A Kafka transaction was begun and its end is not confirmed.
     Floor floor_;
     Counters counters_;
-    std::map<std::string, int32_t, std::less<>> partition_counts_;
+    KnownTopics topics_;
+    ParkedKeys parked_;           // Of the lanes, at the version in state_.
+    bool has_released_ = false;   // Perhaps: something of the lanes' dead_tasks can be claimed.
+    bool is_released_turn_ = false;
 
     // Halved by each batch that the broker refuses, until one task stands alone; doubled by each
     // that is committed.
@@ -125,13 +152,6 @@ class Publisher {
         std::string detail;
     };
     std::optional<Suspect> suspect_;  // Declared after the settle (PROTOCOL 5.1).
-    struct MissingTopic {
-        std::string topic;
-        TaskMark task;
-    };
-    std::optional<MissingTopic> missing_;  // A topic that the broker says does not exist.
-    // Waited for once, not again for each lane that names it.
-    std::map<std::string, Clock::time_point, std::less<>> missing_since_;
     size_t shown_lanes_ = 0;
     bool expects_more_ = false;  // The last claim had kBusyClaim tasks, or all it was allowed.
     size_t produced_count_ = 0;  // Of the transaction in progress.

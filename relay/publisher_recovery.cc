@@ -57,6 +57,8 @@ void Publisher::recover(const Failure& failure, std::stop_token stop) {
         case FailureKind::kUnknown: break;
     }
     drop_everything();
+    // Looking for the culprit is no outage: all lanes of this publisher wait for its end.
+    if (failure.kind() == FailureKind::kPoison && failure.reason() != "topic_missing") return;
     const bool is_halted = failure.kind() == FailureKind::kHalt;
     wait_for(stop, is_halted ? std::chrono::seconds(1) : backoff_.next());
 }
@@ -65,6 +67,20 @@ void Publisher::recover(const Failure& failure, std::stop_token stop) {
 void Publisher::note_poison(const Failure& failure) {
     // The topic was deleted since it was asked for: the next claim asks, and then it waits a while.
     if (failure.reason() == "topic_missing") return;
+    if (produced_count_ == 1) {
+        suspect_ = Suspect{first_, failure.reason(), failure.detail()};
+        return;
+    }
+    halve_claims();
+}
+
+// A broker that lets us see a topic and not write to it: a copy of a dead letter is set aside, any
+// other task waits until the right is granted.
+void Publisher::note_refused_topic(const Claim& claim, const Failure& failure) {
+    const auto is_copy = [this](const Task& task) {
+        return options_.unpublishable.policy_of(task.topic) == OnUnpublishable::kDeadLetter;
+    };
+    if (std::none_of(claim.tasks.begin(), claim.tasks.end(), is_copy)) return;
     if (produced_count_ == 1) {
         suspect_ = Suspect{first_, failure.reason(), failure.detail()};
         return;
@@ -106,6 +122,9 @@ void Publisher::drop_everything() {
     is_in_kafka_ = false;
     producers_.drop();
     outbox_.reset();
+    dead_.reset();
+    parked_.clear();
+    has_released_ = false;
     publishers_.reset();
     session_.reset();
     show_lanes(0);

@@ -123,7 +123,8 @@ constexpr std::string_view kShare = R"(
            ARRAY(SELECT lane::bigint FROM millrace.relay_lanes
                  WHERE publisher = $1 AND (halted IS NOT NULL OR paused) ORDER BY lane)::text,
            (SELECT count(*) FROM millrace.relay_lanes
-            WHERE publisher IS NULL AND halted IS NULL AND NOT paused)
+            WHERE publisher IS NULL AND halted IS NULL AND NOT paused),
+           (SELECT version FROM millrace.relay_publishers WHERE number = $1)
     FROM millrace.relay_publishers p
     JOIN millrace.live_members m ON m.instance = p.owner
     WHERE p.running AND p.halted IS NULL)";
@@ -338,6 +339,7 @@ LaneShare Publishers::share_of(const PublisherState& publisher) {
         lane_count / publisher_count + (rank < lane_count % publisher_count ? 1 : 0);
 
     LaneShare wanted;
+    wanted.version = row.integer(0, 5);
     wanted.to_give = parse_lanes(row.bytes(0, 3));
     std::vector<int16_t> working;
     std::set_difference(publisher.lanes.begin(), publisher.lanes.end(), wanted.to_give.begin(),

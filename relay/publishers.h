@@ -46,6 +46,7 @@ struct PublisherSeq {
 struct LaneShare {
     std::vector<int16_t> to_give;  // Above the share, halted or paused.
     int to_take = 0;
+    int64_t version = 0;  // As the row says.
     bool is_settled() const { return to_give.empty() && to_take == 0; }
 };
 

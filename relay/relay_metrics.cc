@@ -14,6 +14,8 @@ RelayMetrics::RelayMetrics(Metrics& metrics)
       halted_lanes_{"millrace_relay_lanes_halted", "Halted lanes of the installation.", {}},
       halted_publishers_{"millrace_relay_publishers_halted",
                          "Halted publishers of the installation.", {}},
+      dead_tasks_{"millrace_relay_dead_tasks",
+                  "Tasks set aside or waiting behind one, sampled; counted up to 100000.", {}},
       transaction_seconds(metrics.seconds("millrace_relay_transaction_seconds",
                                           "From the claim's begin to its COMMIT.")),
       claim_seconds(metrics.seconds("millrace_relay_claim_seconds", "One claim's round trip.")),
@@ -66,6 +68,10 @@ void RelayMetrics::set_halted_lanes(const std::map<std::string, int>& by_reason)
 
 void RelayMetrics::set_halted_publishers(const std::map<std::string, int>& by_reason) {
     set(halted_publishers_, by_reason);
+}
+
+void RelayMetrics::set_dead_tasks(const std::map<std::string, int>& by_reason) {
+    set(dead_tasks_, by_reason);
 }
 
 void RelayMetrics::add(Counters& counters, const std::string& value, double count) {

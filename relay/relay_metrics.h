@@ -21,6 +21,7 @@ class RelayMetrics {
     // Gauges by reason: sets those given, and the others to zero.
     void set_halted_lanes(const std::map<std::string, int>& by_reason);
     void set_halted_publishers(const std::map<std::string, int>& by_reason);
+    void set_dead_tasks(const std::map<std::string, int>& by_reason);
 
   private:
     // Children by the value of their one label; the first use makes them.
@@ -46,6 +47,7 @@ class RelayMetrics {
     Counters fenced_;
     Gauges halted_lanes_;
     Gauges halted_publishers_;
+    Gauges dead_tasks_;
 
   public:
     prometheus::Histogram& transaction_seconds;

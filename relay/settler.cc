@@ -3,6 +3,7 @@
 #include "core/crash_point.h"
 #include "core/log.h"
 #include "relay/counters.h"
+#include "relay/dead_tasks.h"
 #include "relay/ledger_rules.h"
 
 namespace millrace {
@@ -87,7 +88,9 @@ void Settler::compare(const PublisherState& publisher, LockedPublisher& row,
 
 // The rows were published, and the transaction that deleted them did not commit.
 void Settler::redo(const LedgerRecord& record, int32_t generation) {
-    const int64_t removed = Outbox(session_).remove(record.tasks);
+    // Tasks that an operator had released stand in dead_tasks.
+    const int64_t removed =
+        Outbox(session_).remove(record.tasks) + DeadTasks(session_).remove(record.tasks);
     MILLRACE_CRASH_POINT("relay.mid_redo");
     Counters::restore(session_, record.publisher, generation, record.counters);
     publishers_.set_seq(record.publisher, record.seq);

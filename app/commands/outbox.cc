@@ -4,6 +4,7 @@
 
 #include "app/command.h"
 #include "app/table.h"
+#include "relay/dead_tasks.h"
 #include "relay/operator.h"
 
 namespace millrace {
@@ -45,6 +46,13 @@ void print_halted(const std::set<std::string>& publishers, const std::vector<Hal
     }
 }
 
+void print_dead(const std::map<std::string, int>& dead) {
+    if (dead.empty()) return;
+    std::cout << "\nset aside:";
+    for (const auto& [reason, count] : dead) std::cout << " " << count << " " << reason;
+    std::cout << "\n  see: millrace outbox list\n";
+}
+
 void print_text(int64_t task_count, bool is_cut, int64_t oldest_seconds, const Table& shares) {
     std::cout << (is_cut ? "at least " : "") << task_count << " tasks wait";
     if (task_count > 0) std::cout << ", the oldest for " << oldest_seconds << " s";
@@ -70,8 +78,10 @@ int outbox_status(const Arguments& arguments, const Config& config) {
     const bool is_cut = task_count >= arguments.task_count_max;
     const std::vector<Halted> halted = halted_lanes(db);
     const std::set<std::string> publishers = halted_publishers(db);
+    const std::map<std::string, int> dead = DeadTasks(connection.session).counts();
     if (!arguments.as_json()) {
         print_text(task_count, is_cut, oldest_seconds, shares);
+        print_dead(dead);
         print_halted(publishers, halted);
         return 0;
     }
@@ -81,6 +91,7 @@ int outbox_status(const Arguments& arguments, const Config& config) {
                            {"is_cut", is_cut},
                            {"oldest_s", oldest_seconds},
                            {"shares", shares.as_json()},
+                           {"dead", dead},
                            {"halted_publishers", publishers},
                            {"halted_lanes", lanes.as_json()}});
     return 0;
@@ -100,6 +111,7 @@ void add_outbox(CLI::App& root, Choice& choice) {
     status->add_option("--limit", choice.arguments.task_count_max, "tasks to look at")
         ->check(CLI::Range(1, 10'000'000))
         ->capture_default_str();
+    add_dead_tasks(*noun, choice);
 }
 
 }  // namespace millrace

@@ -120,6 +120,10 @@ std::optional<int32_t> Admin::partition_count(const std::string& topic) {
         error == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION) {
         return std::nullopt;
     }
+    if (error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
+        throw transient("topic_not_authorised",
+                        "metadata of " + topic + ": " + rd_kafka_err2str(error));
+    }
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) throw failure_of(error, "metadata of " + topic);
     return raw->topics[0].partition_cnt;
 }

@@ -30,8 +30,9 @@ void throw_if(rd_kafka_error_t* raw, const char* what) {
             throw lost("kafka_fenced", detail);
         case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
         case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
-        case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
             throw unknown("kafka_not_authorised", detail);
+        case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+            throw unknown("topic_not_authorised", detail);
         default:
             throw unknown("kafka_transaction", detail);
     }
@@ -261,7 +262,7 @@ void Producer::throw_if_refused() const {
         case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
             throw lost("kafka_fenced", detail);
         case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-            throw unknown("kafka_not_authorised", detail);
+            throw unknown("topic_not_authorised", detail);
         default:
             throw unknown("kafka_delivery", detail);
     }

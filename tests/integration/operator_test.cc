@@ -154,7 +154,9 @@ TEST_F(OperatorVerbs, PauseWithoutAnyRelayDoesNotWait) {
 
 TEST_F(OperatorVerbs, ResumeTriesAHaltedLaneAgainOnceTheCauseIsMended) {
     const std::string topic = fresh_name("late");
-    RunningRelay relay(installed_);
+    RelayOptions options = installed_.relay_options();
+    options.publisher.unpublishable = {.policy = OnUnpublishable::kHaltLane, .topic_grace = 1s};
+    RunningRelay relay(installed_, options);
     session_.execute("INSERT INTO millrace.pending_tasks (topic, key, task_type, payload) "
                      "VALUES ($1, 'k', 'T', '{}')",
                      pg::Params().text(topic));

@@ -358,7 +358,9 @@ TEST_F(DeletedTask, LetsTheLaneGoOnWithTheTasksBehindIt) {
     // The broker refuses a record of the day after tomorrow.
     insert("Refused", "-2 days");
     insert("Behind", "0");
-    RunningRelay relay(installed_);
+    RelayOptions options = installed_.relay_options();
+    options.publisher.unpublishable.policy = OnUnpublishable::kHaltLane;
+    RunningRelay relay(installed_, options);
     ASSERT_TRUE(eventually(60s, [&] { return !Operator(session_).halted().empty(); }));
     EXPECT_THAT(lanes({"list"}), HasSubstr("task_refused"));
 

@@ -53,8 +53,9 @@ void PublisherByHand::take_lanes(int count) {
     std::sort(state_.lanes.begin(), state_.lanes.end());
 }
 
-size_t PublisherByHand::claim(int task_count) {
-    claim_ = outbox_.claim(state_, Floor(), {.task_count = task_count, .byte_count = 1 << 30});
+size_t PublisherByHand::claim(int task_count, const ClaimScope& scope) {
+    claim_ = outbox_.claim(state_, Floor(), {.task_count = task_count, .byte_count = 1 << 30},
+                           scope);
     return claim_->tasks.size();
 }
 

@@ -22,7 +22,7 @@ class PublisherByHand {
     // Gives it free lanes, all of them by default.
     void take_lanes(int count = 64);
     // Opens the PostgreSQL transaction; how many tasks it deleted.
-    size_t claim(int task_count = 1000);
+    size_t claim(int task_count = 1000, const ClaimScope& scope = {});
     // Commits the claimed tasks and their ledger record in Kafka, under the publisher's own
     // transactional id.
     void commit_kafka();

@@ -41,6 +41,7 @@ RelayOptions Installed::relay_options() const {
     RelayOptions options;
     options.publisher.session.url = database.url();
     options.publisher.kafka = kafka_options();
+    options.publisher.unpublishable.topic_grace = std::chrono::milliseconds(500);
     options.lease = std::chrono::milliseconds(1000);
     return options;
 }
@@ -48,7 +49,7 @@ RelayOptions Installed::relay_options() const {
 std::string Installed::config(int publisher_count, const std::string& batch_bytes) const {
     return "postgres: {url: \"" + database.url() + "\"}\n" +  //
            "kafka: {brokers: \"" + brokers() + "\"}\n" +       //
-           "relay: {lease: 1s, publishers: " + std::to_string(publisher_count) +
+           "relay: {lease: 1s, topic_grace: 500ms, publishers: " + std::to_string(publisher_count) +
            ", batch: {bytes: " + batch_bytes + "}}\n" +
            "projections: {enabled: false}\n"
            "admin: {listen: \"127.0.0.1:0\"}\n"

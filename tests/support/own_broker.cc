@@ -10,12 +10,15 @@ namespace millrace::test {
 namespace {
 
 constexpr const char* kVariable = "MILLRACE_TEST_KAFKA";
+constexpr const char* kProperties = "MILLRACE_TEST_BROKER_PROPERTIES";
 
 }  // namespace
 
-OwnBroker::OwnBroker() {
+OwnBroker::OwnBroker(const std::string& properties) {
     if (const char* shared = std::getenv(kVariable)) shared_ = shared;
+    setenv(kProperties, properties.c_str(), /*overwrite=*/1);
     act("start");
+    unsetenv(kProperties);
     std::string port;
     std::ifstream(folder_.path() / "kafka" / "port") >> port;
     setenv(kVariable, ("127.0.0.1:" + port).c_str(), /*overwrite=*/1);

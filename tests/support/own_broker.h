@@ -11,7 +11,8 @@ namespace millrace::test {
 // recover them when it was killed.
 class OwnBroker {
   public:
-    OwnBroker();
+    // `properties` of the broker beside those that all of ours have, a line each.
+    explicit OwnBroker(const std::string& properties = "");
     ~OwnBroker();
     OwnBroker(const OwnBroker&) = delete;
     OwnBroker& operator=(const OwnBroker&) = delete;

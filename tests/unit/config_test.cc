@@ -90,8 +90,6 @@ TEST(Config, UnknownKeyNamesItsPlaceAndTheNearestKey) {
 }
 
 TEST(Config, KeysOfLaterCapabilitiesAreUnknown) {
-    EXPECT_THAT(mistakes(kLeast + "relay: {on_unpublishable: park_key}\n"),
-                HasSubstr("unknown key relay.on_unpublishable"));
     EXPECT_THAT(mistakes(kLeast + "relay: {doorbell: true}\n"),
                 HasSubstr("unknown key relay.doorbell"));
 }
@@ -183,6 +181,35 @@ TEST(Config, NamesOfALibrarysPropertiesMayHoldDots) {
 
     EXPECT_EQ(config.map("kafka.properties.*").at("socket.timeout.ms"), "5000");
     EXPECT_EQ(entry(config, "kafka.properties.sasl.password").shown, "***");
+}
+
+TEST(Config, NamesOfTopicsMayHoldDots) {
+    const Config config = load(
+        "relay:\n"
+        "  on_unpublishable: dead_letter\n"
+        "  topics:\n"
+        "    shop.orders.v2: {on_unpublishable: halt_lane}\n"
+        "    plain: {on_unpublishable: park_key}\n");
+
+    EXPECT_THAT(config.map("relay.topics.*.on_unpublishable"),
+                ElementsAre(testing::Pair("plain", "park_key"),
+                            testing::Pair("shop.orders.v2", "halt_lane")));
+    EXPECT_EQ(entry(config, "relay.topics.shop.orders.v2.on_unpublishable").text, "halt_lane");
+}
+
+TEST(Config, PolicyOfATopicThatCannotBeIsAMistake) {
+    EXPECT_THAT(mistakes(kLeast + "relay: {topics: {\"a b\": {on_unpublishable: halt_lane}}}\n"),
+                HasSubstr("'a b' can't be the name of a topic"));
+    EXPECT_THAT(mistakes(kLeast + "relay: {topics: {a: {on_unpublishable: skip}}}\n"),
+                HasSubstr("is none of park_key, dead_letter, halt_lane"));
+}
+
+// PROTOCOL 5.1: copies of dead letters hold up nothing.
+TEST(Config, TopicOfDeadLettersCanOnlyBeDeadLetter) {
+    const std::string begin = kLeast + "relay: {topics: {a.b.dlq: {on_unpublishable: ";
+
+    EXPECT_THAT(mistakes(begin + "park_key}}}\n"), HasSubstr("can only be dead_letter"));
+    EXPECT_EQ(mistakes(begin + "dead_letter}}}\n"), "");
 }
 
 TEST(Config, UnknownVariableOnlyWarns) {
@@ -280,7 +307,9 @@ TEST(Config, AUrlThatLibpqRefusesIsReportedWithoutItsPassword) {
 TEST(Config, RelayOptionsCarryEveryKeyOfTheRelay) {
     const Config config = load(
         "relay: {batch: {tasks: 7, bytes: 1MiB}, publishers: 3, linger: 5ms,\n"
-        "        poll: {min: 2ms, max: 9ms}, lease: 1s, message_format: envelope}\n");
+        "        poll: {min: 2ms, max: 9ms}, lease: 1s, message_format: envelope,\n"
+        "        on_unpublishable: dead_letter, topic_grace: 7s,\n"
+        "        topics: {a.b: {on_unpublishable: halt_lane}}}\n");
     Installation installation;
 
     const RelayOptions options = relay_options(config, installation, "host-1");
@@ -293,6 +322,9 @@ TEST(Config, RelayOptionsCarryEveryKeyOfTheRelay) {
     EXPECT_EQ(options.publisher.poll_max, 9ms);
     EXPECT_EQ(options.lease, 1s);
     EXPECT_EQ(options.publisher.message_format, MessageFormat::kEnvelope);
+    EXPECT_EQ(options.publisher.unpublishable.topic_grace, 7s);
+    EXPECT_EQ(options.publisher.unpublishable.policy_of("a.b"), OnUnpublishable::kHaltLane);
+    EXPECT_EQ(options.publisher.unpublishable.policy_of("a"), OnUnpublishable::kDeadLetter);
     EXPECT_EQ(options.publisher.kafka.client_id, "00000000/host-1");
 }
 

@@ -1,0 +1,129 @@
+// A broker that lets us in and refuses a topic.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <librdkafka/rdkafka.h>
+
+#include <array>
+#include <stdexcept>
+
+#include "core/kafka/client.h"
+#include "core/kafka/handles.h"
+#include "tests/support/broker.h"
+#include "tests/support/eventually.h"
+#include "tests/support/installed.h"
+#include "tests/support/own_broker.h"
+#include "tests/support/set_aside.h"
+
+namespace millrace::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+using Client = kafka::Handle<rd_kafka_t, rd_kafka_destroy>;
+using Rule = kafka::Handle<rd_kafka_AclBinding_t, rd_kafka_AclBinding_destroy>;
+
+// Nobody is asked who they are, and all may do all that no rule forbids.
+constexpr const char* kWithRules =
+    "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n"
+    "allow.everyone.if.no.acl.found=true\n";
+
+Client make_admin() {
+    return Client(kafka::make_client(RD_KAFKA_PRODUCER, kafka::make_conf(kafka_options(), {})));
+}
+
+// Forbids an operation on a topic to everybody.
+void forbid(const std::string& topic, rd_kafka_AclOperation_t operation) {
+    const Client client = make_admin();
+    std::array<char, 256> error{};
+    const Rule rule(rd_kafka_AclBinding_new(
+        RD_KAFKA_RESOURCE_TOPIC, topic.c_str(), RD_KAFKA_RESOURCE_PATTERN_LITERAL,
+        "User:ANONYMOUS", "*", operation, RD_KAFKA_ACL_PERMISSION_TYPE_DENY, error.data(),
+        error.size()));
+    if (rule == nullptr) throw std::runtime_error(error.data());
+    const kafka::Queue queue(rd_kafka_queue_new(client.get()));
+    std::array<rd_kafka_AclBinding_t*, 1> rules{rule.get()};
+    rd_kafka_CreateAcls(client.get(), rules.data(), rules.size(), nullptr, queue.get());
+    const kafka::Event answer(rd_kafka_queue_poll(queue.get(), 30000));
+    if (answer == nullptr || rd_kafka_event_error(answer.get()) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        throw std::runtime_error("the broker took no rule");
+    }
+}
+
+// Takes all rules on a topic back.
+void allow(const std::string& topic) {
+    const Client client = make_admin();
+    std::array<char, 256> error{};
+    const Rule filter(rd_kafka_AclBindingFilter_new(
+        RD_KAFKA_RESOURCE_TOPIC, topic.c_str(), RD_KAFKA_RESOURCE_PATTERN_LITERAL, nullptr, nullptr,
+        RD_KAFKA_ACL_OPERATION_ANY, RD_KAFKA_ACL_PERMISSION_TYPE_ANY, error.data(), error.size()));
+    if (filter == nullptr) throw std::runtime_error(error.data());
+    const kafka::Queue queue(rd_kafka_queue_new(client.get()));
+    std::array<rd_kafka_AclBindingFilter_t*, 1> filters{filter.get()};
+    rd_kafka_DeleteAcls(client.get(), filters.data(), filters.size(), nullptr, queue.get());
+    const kafka::Event answer(rd_kafka_queue_poll(queue.get(), 30000));
+    if (answer == nullptr) throw std::runtime_error("the broker kept the rules");
+}
+
+class Rights : public testing::Test {
+  protected:
+    void add(const std::string& topic, int count) {
+        installed_.execute(
+            "INSERT INTO millrace.pending_tasks (topic, key, task_type, payload) SELECT '" + topic +
+            "', 'k', 'T', '{}' FROM generate_series(1, " + std::to_string(count) + ")");
+    }
+
+    void expect_set_aside_and_published_once_allowed(rd_kafka_AclOperation_t forbidden) {
+        const std::string copies = fresh_name("orders") + ".totals.dlq";
+        create_topic(copies, 2);
+        forbid(copies, forbidden);
+        add(copies, 2);
+        installed_.insert(200, 20);
+        RunningRelay relay(installed_);
+
+        ASSERT_TRUE(eventually(60s, [&] { return installed_.pending_count() == 0; }));
+
+        EXPECT_EQ(dead_tasks(installed_, {.reason = "topic_not_authorised"}).size(), 2U);
+        const Verdict verdict = installed_.verdict();
+        EXPECT_TRUE(verdict.is_clean()) << verdict.text();
+        allow(copies);
+        EXPECT_TRUE(eventually(60s, [&] {
+            retry(installed_);
+            return dead_count(installed_) == 0;
+        }));
+        EXPECT_EQ(count_records(copies), 2U);
+    }
+
+    OwnBroker broker_{kWithRules};
+    Installed installed_{12, 4};
+};
+
+// PROTOCOL 5.1: a copy of a dead letter holds up nothing but itself.
+TEST_F(Rights, CopyThatMayNotBeWrittenIsSetAsideAlone) {
+    expect_set_aside_and_published_once_allowed(RD_KAFKA_ACL_OPERATION_WRITE);
+}
+
+TEST_F(Rights, CopyWhoseTopicMayNotEvenBeSeenIsSetAsideAlone) {
+    expect_set_aside_and_published_once_allowed(RD_KAFKA_ACL_OPERATION_ALL);
+}
+
+// PROTOCOL 5.1: any other topic is the environment's, and waited for.
+TEST_F(Rights, TaskThatMayNotBeWrittenWaitsAndAccusesNothing) {
+    forbid(installed_.topic, RD_KAFKA_ACL_OPERATION_WRITE);
+    installed_.insert(20, 20);
+    RunningRelay relay(installed_);
+
+    ASSERT_TRUE(eventually(30s, [&] {
+        return relay.metric("millrace_failures_total{reason=\"topic_not_authorised\"}") >= 3;
+    }));
+    EXPECT_EQ(dead_count(installed_), 0);
+    EXPECT_EQ(installed_.pending_count(), 20);
+    allow(installed_.topic);
+
+    EXPECT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; }));
+    const Verdict verdict = installed_.verdict();
+    EXPECT_TRUE(verdict.is_clean()) << verdict.text();
+}
+
+}  // namespace
+}  // namespace millrace::test

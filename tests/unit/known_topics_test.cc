@@ -1,0 +1,98 @@
+#include "relay/known_topics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace millrace::test {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+class KnownTopicsTest : public testing::Test {
+  protected:
+    TopicState look(std::chrono::milliseconds at, const std::string& topic = "orders") {
+        return watch_.look(topic, start_ + at);
+    }
+
+    KnownTopics::Clock::time_point start_{};
+    TopicAnswer answer_;
+    int asked_count_ = 0;
+    KnownTopics watch_{10s, [this](const std::string&) {
+                          ++asked_count_;
+                          return answer_;
+                      }};
+};
+
+TEST_F(KnownTopicsTest, ATopicThatIsThereIsAskedForOnce) {
+    answer_.partition_count = 4;
+
+    EXPECT_EQ(look(0ms), TopicState::kThere);
+    EXPECT_EQ(look(1h), TopicState::kThere);
+    EXPECT_EQ(watch_.partition_count("orders"), 4);
+    EXPECT_EQ(asked_count_, 1);
+}
+
+TEST_F(KnownTopicsTest, AMissingTopicIsAwaitedForItsGraceAndAskedForFiveTimesASecond) {
+    for (int i = 0; i < 100; ++i) EXPECT_EQ(look(i * 100ms), TopicState::kAwaited) << i;
+    EXPECT_EQ(asked_count_, 50);
+
+    EXPECT_EQ(look(10s), TopicState::kMissing);
+}
+
+TEST_F(KnownTopicsTest, ATopicThatIsMadeLaterIsFound) {
+    EXPECT_EQ(look(0ms), TopicState::kAwaited);
+    EXPECT_EQ(look(20s), TopicState::kMissing);
+    answer_.partition_count = 1;
+
+    EXPECT_EQ(look(21s), TopicState::kThere);
+}
+
+TEST_F(KnownTopicsTest, AwaitedAreThoseThatAreNeitherFoundNorGivenUp) {
+    look(0ms, "a");
+    look(5s, "b");
+
+    EXPECT_THAT(watch_.awaited(start_ + 6s), ElementsAre("a", "b"));
+    EXPECT_THAT(watch_.awaited(start_ + 11s), ElementsAre("b"));
+    answer_.partition_count = 1;
+    EXPECT_THAT(watch_.awaited(start_ + 12s), IsEmpty());
+}
+
+TEST_F(KnownTopicsTest, ARefusedTopicIsToldFromAMissingOne) {
+    answer_.is_refused = true;
+
+    EXPECT_EQ(look(0ms), TopicState::kAwaited);
+    EXPECT_EQ(look(10s), TopicState::kRefused);
+}
+
+TEST_F(KnownTopicsTest, ANameThatNoTopicCanHaveIsNotAskedFor) {
+    EXPECT_EQ(look(0ms, "no topic"), TopicState::kInvalid);
+    EXPECT_EQ(asked_count_, 0);
+}
+
+// PROTOCOL 5.1: lanes that change hands do not wait for it in turn; a retry later on does.
+TEST_F(KnownTopicsTest, OnlyAnOldMissGetsItsGraceAnew) {
+    look(0ms);
+    look(10s);
+    watch_.forget_old_misses(start_ + 11s);
+    EXPECT_EQ(look(11s), TopicState::kMissing);
+
+    watch_.forget_old_misses(start_ + 13s);
+
+    EXPECT_EQ(look(13s), TopicState::kAwaited);
+}
+
+TEST_F(KnownTopicsTest, WhatWasKnownIsAskedForAgainOnceForgotten) {
+    answer_.partition_count = 4;
+    look(0ms);
+    answer_.partition_count = 6;
+    watch_.forget_known();
+
+    look(1s);
+
+    EXPECT_EQ(watch_.partition_count("orders"), 6);
+}
+
+}  // namespace
+}  // namespace millrace::test
