@@ -20,6 +20,7 @@ constexpr milliseconds kBalanceEvery{100};
 constexpr seconds kSweepEvery{10};
 constexpr milliseconds kSweepLimit{50};  // Nothing is published meanwhile.
 constexpr seconds kInitLimit{15};
+constexpr seconds kAbortLimit{1};
 constexpr milliseconds kTakeEvery{100};
 // A claim of so many took long enough to publish that others have come: the next is made without a
 // probe. An empty claim costs a dead version of the publisher's row; if tasks come at random, one
@@ -287,7 +288,10 @@ size_t Publisher::publish_claimed(const Claim& claim) {
     try {
         commit_to_kafka(producer, claim);
     } catch (const Failure& failure) {
-        if (failure.reason() == "topic_not_authorised") note_refused_topic(claim, failure);
+        const bool is_refused_topic = failure.reason() == "topic_not_authorised";
+        if (is_refused_topic) note_refused_topic(claim, failure);
+        // The settle ends it, too, but a batch that is halved has many of them.
+        if (is_refused_topic || failure.kind() == FailureKind::kPoison) producer.abort(kAbortLimit);
         // The ledger's record is ours: no task is to blame for it (PROTOCOL 5.1). That of a smaller
         // claim is smaller.
         if (failure.kind() != FailureKind::kPoison ||

@@ -202,6 +202,11 @@ void Producer::commit() {
     throw_if(error.release(), "commit_transaction");
 }
 
+void Producer::abort(std::chrono::milliseconds limit) noexcept {
+    const Error ignored(
+        rd_kafka_abort_transaction(client_.get(), static_cast<int>(limit.count())));
+}
+
 bool Producer::is_tainted() const {
     return state_->counts.has_trouble() || state_->counts.end_txn_sent() != transaction_count_;
 }

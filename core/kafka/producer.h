@@ -29,9 +29,9 @@ struct Record {
 };
 
 // One transactional id. Not thread-safe: one loop. init() once; then for each transaction begin(),
-// produce() for each record, flush(), commit(). After any Failure only destruction is allowed,
-// which is quick (the reaper does the rest). Blocks at most kTransactionTimeout plus the time of
-// one request. Fenced is kLost `kafka_fenced`; a record that is refused for what it is, kPoison
+// produce() for each record, flush(), commit(). After any Failure only abort() and destruction are
+// allowed; the reaper does the rest. Blocks at most kTransactionTimeout plus the time of one
+// request. Fenced is kLost `kafka_fenced`; a record that is refused for what it is, kPoison
 // (`topic_missing`, `topic_invalid`, `task_too_large`, `task_refused`); everything else that is not
 // a clean end, kUnknown (PROTOCOL 3.7).
 class Producer {
@@ -54,6 +54,10 @@ class Producer {
     // Waits for the delivery reports of all that was produced.
     void flush();
     void commit();
+    // After a refused record: asks the broker to end the transaction, so that the next init() of
+    // this id does not wait half a second for that. Best effort, within `limit`; init() ends what
+    // this did not, and fences a request that comes late. Only destruction is allowed afterwards.
+    void abort(std::chrono::milliseconds limit) noexcept;
 
     // True if the record that failed this transaction was one of this topic. For use after kPoison.
     bool has_refused(std::string_view topic) const;
