@@ -23,10 +23,12 @@ using namespace std::chrono_literals;
 constexpr int kKillCount = 20;
 
 // Where a relay is killed; an empty one: anywhere.
-constexpr std::array<std::string_view, 8> kPoints{
+constexpr std::array<std::string_view, 10> kPoints{
     "",
     "relay.after_park",
     "relay.after_set_aside",
+    "relay.after_kafka_commit",
+    "relay.after_kafka_commit",
     "relay.after_kafka_commit",
     "relay.before_pg_commit",
     "relay.after_claim",
@@ -42,6 +44,15 @@ class DeadTasksKill : public testing::Test {
         relay.emplace(Process::Options{.arguments = {"run", "--config", config_},
                                        .environment = {{"MILLRACE_CRASH_AT", crash_at}},
                                        .log_name = "relay"});
+    }
+
+    // The one that finds a doubt is most often another's keeper.
+    void count_redos(const Process& relay) {
+        const std::string log = relay.log();
+        const std::string line = "redid a transaction";
+        for (size_t at = log.find(line); at != std::string::npos; at = log.find(line, at + 1)) {
+            ++redo_count_;
+        }
     }
 
     void insert_missing(const std::string& key) {
@@ -72,6 +83,7 @@ class DeadTasksKill : public testing::Test {
     std::string missing_ = fresh_name("missing");
     int missing_count_ = 0;
     int retry_count_ = 0;
+    int redo_count_ = 0;
     std::set<int64_t> discarded_;
 };
 
@@ -82,7 +94,6 @@ TEST_F(DeadTasksKill, NothingIsLostDoubledOrReorderedAroundPoison) {
     std::array<std::optional<Process>, 2> relays;
     for (auto& relay : relays) start(relay);
     int kill_count = 0;
-    int in_doubt_count = 0;
     auto next_kill = std::chrono::steady_clock::now() + 3s;
     ASSERT_TRUE(eventually(240s, [&] {
         stir();
@@ -92,13 +103,16 @@ TEST_F(DeadTasksKill, NothingIsLostDoubledOrReorderedAroundPoison) {
             if (relay->is_running()) relay->kill();
             next_kill = std::chrono::steady_clock::now() + 3s;
             ++kill_count;
-            in_doubt_count += relay->has_logged("redid a transaction") ? 1 : 0;
+            count_redos(*relay);
             start(relay);
         }
         return kill_count >= kKillCount;
     }));
     writers.stop();
-    for (auto& relay : relays) relay->kill();
+    for (auto& relay : relays) {
+        relay->kill();
+        count_redos(*relay);
+    }
     Process last(
         {.arguments = {"run", "--config", config_}, .environment = {}, .log_name = "last"});
 
@@ -115,10 +129,11 @@ TEST_F(DeadTasksKill, NothingIsLostDoubledOrReorderedAroundPoison) {
     installed_.truth = writers.truth();
     const Verdict verdict = installed_.verdict();
     std::cout << verdict.text() << "\n" << kill_count << " kills, " << retry_count_ << " retries, "
-              << discarded_.size() << " discarded, " << in_doubt_count << " redos\n";
+              << discarded_.size() << " discarded, " << redo_count_ << " redos\n";
     EXPECT_TRUE(verdict.is_clean()) << verdict.text();
     EXPECT_EQ(sequence_breaks(read_topic(installed_.topic)), std::vector<std::string>{});
     EXPECT_EQ(read_topic(missing_).size(), static_cast<size_t>(missing_count_));
+    EXPECT_GT(redo_count_, 0);
     EXPECT_GT(retry_count_, 0);
     EXPECT_GT(discarded_.size(), 0U);
 }
