@@ -289,9 +289,9 @@ size_t Publisher::publish_claimed(const Claim& claim) {
         commit_to_kafka(producer, claim);
     } catch (const Failure& failure) {
         const bool is_refused_topic = failure.reason() == "topic_not_authorised";
-        if (is_refused_topic) note_refused_topic(claim, failure);
         // The settle ends it, too, but a batch that is halved has many of them.
         if (is_refused_topic || failure.kind() == FailureKind::kPoison) producer.abort(kAbortLimit);
+        if (is_refused_topic) note_refused_topic(claim, failure);
         // The ledger's record is ours: no task is to blame for it (PROTOCOL 5.1). That of a smaller
         // claim is smaller.
         if (failure.kind() != FailureKind::kPoison ||

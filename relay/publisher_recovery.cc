@@ -81,11 +81,8 @@ void Publisher::note_refused_topic(const Claim& claim, const Failure& failure) {
         return options_.unpublishable.policy_of(task.topic) == OnUnpublishable::kDeadLetter;
     };
     if (std::none_of(claim.tasks.begin(), claim.tasks.end(), is_copy)) return;
-    if (produced_count_ == 1) {
-        suspect_ = Suspect{first_, failure.reason(), failure.detail()};
-        return;
-    }
-    halve_claims();
+    // Looked for as any other culprit; a task alone that is no copy is not accused.
+    throw poison("topic_not_authorised", failure.detail());
 }
 
 void Publisher::halve_claims() {

@@ -17,6 +17,15 @@ bool is_purge(rd_kafka_resp_err_t code) {
     return code == RD_KAFKA_RESP_ERR__PURGE_QUEUE || code == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT;
 }
 
+// Why a transaction that can only be aborted failed: librdkafka refuses to begin another with that
+// error. In one that has not failed this changes nothing either.
+Error cause_of_failure(rd_kafka_t* client) { return Error(rd_kafka_begin_transaction(client)); }
+
+bool is_topic_refused(const Error& cause) {
+    return cause != nullptr &&
+           rd_kafka_error_code(cause.get()) == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+}
+
 // Settling decides what a code can't, so retriable, abortable and fatal are all one: unknown.
 void throw_if(rd_kafka_error_t* raw, const char* what) {
     if (raw == nullptr) return;
@@ -172,6 +181,8 @@ void Producer::await_cause() {
     const auto deadline = std::chrono::steady_clock::now() + kCauseWait;
     while ((!state_->delivery_error || is_purge(state_->delivery_error->code)) &&
            rd_kafka_fatal_error(client_.get(), nullptr, 0) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+           // A topic that may not be written to has no report of its own: the others are purged.
+           !is_topic_refused(cause_of_failure(client_.get())) &&
            std::chrono::steady_clock::now() < deadline) {
         rd_kafka_poll(client_.get(), 10);
     }
@@ -242,6 +253,10 @@ void Producer::throw_if_refused() const {
     if (rd_kafka_fatal_error(client_.get(), fatal.data(), fatal.size()) ==
         RD_KAFKA_RESP_ERR__FENCED) {
         throw lost("kafka_fenced", fatal.data());
+    }
+    if (is_purge(error.code)) {
+        Error cause = cause_of_failure(client_.get());
+        if (is_topic_refused(cause)) throw_if(cause.release(), "transaction");
     }
     const std::string detail = error.topic + "-" + std::to_string(error.partition) + ": " +
                                rd_kafka_err2str(error.code) + " (" +
