@@ -7,6 +7,7 @@
 #include "schema/base64.h"
 #include "schema/plain_text.h"
 #include "schema/raw_headers.h"
+#include "schema/topic_name.h"
 
 namespace millrace {
 
@@ -207,7 +208,7 @@ void DeadLetters::queue_copies(pg::Pipeline& pipeline, const TopicPartition& whe
 
 // What comes from a dead-letter topic would go round and round.
 bool DeadLetters::is_copied(const TopicPartition& where) const {
-    return options_.copies_to_kafka && !is_letter_topic(where.topic);
+    return options_.copies_to_kafka && !is_dead_letter_topic(where.topic);
 }
 
 }  // namespace millrace

@@ -5,12 +5,11 @@
 #include "core/pg/params.h"
 #include "schema/plain_text.h"
 #include "schema/raw_headers.h"
+#include "schema/topic_name.h"
 
 namespace millrace {
 
 namespace {
-
-constexpr std::string_view kEnd = ".dlq";
 
 // Headers whose values are made here; those of the record are views into it.
 class HeaderList {
@@ -45,10 +44,8 @@ std::string int8_bytes(int64_t value) {
 }  // namespace
 
 std::string letter_topic(std::string_view topic, std::string_view projection) {
-    return std::string(topic) + "." + std::string(projection) + std::string(kEnd);
+    return std::string(topic) + "." + std::string(projection) + std::string(kDeadLetterTopicEnd);
 }
-
-bool is_letter_topic(std::string_view topic) { return topic.ends_with(kEnd); }
 
 Uuid letter_copy_id(const ProjectionName& projection, const Event& event) {
     return Uuid::of_name(Uuid(), "millrace dead letter " + projection.name + " " +

@@ -14,7 +14,6 @@ namespace millrace {
 
 // `<topic>.<projection>.dlq`
 std::string letter_topic(std::string_view topic, std::string_view projection);
-bool is_letter_topic(std::string_view topic);
 
 // The same for the same record, however often it is made (PROTOCOL 7.6).
 Uuid letter_copy_id(const ProjectionName& projection, const Event& event);

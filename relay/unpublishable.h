@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "schema/topic_name.h"
+
 namespace millrace {
 
 // What becomes of a task that can't be published (PROTOCOL 5).
@@ -14,13 +16,6 @@ enum class OnUnpublishable {
     kDeadLetter,  // It alone is set aside.
     kHaltLane,    // Its lane halts until somebody acts.
 };
-
-// What the topics of the consumers' dead letters end with.
-constexpr std::string_view kDeadLetterTopicEnd = ".dlq";
-
-inline bool is_dead_letter_topic(std::string_view topic) {
-    return topic.ends_with(kDeadLetterTopicEnd);
-}
 
 struct UnpublishableOptions {
     OnUnpublishable policy = OnUnpublishable::kParkKey;

@@ -29,9 +29,9 @@ constexpr std::string_view kNote = R"(
     INSERT INTO millrace.schema_migrations (version, name, oldest_compatible)
     VALUES ($1, $2, $3))";
 
-// A program older than this can't run on the newest schema: it knows no parked keys, and would
-// apply a key's events ahead of its dead letter.
-constexpr int kOldestCompatible = 8;
+// A program older than this can't run on the newest schema: it knows nothing of what was set aside,
+// and would publish or apply a key's later events ahead of it.
+constexpr int kOldestCompatible = 9;
 
 }  // namespace
 

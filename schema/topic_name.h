@@ -14,4 +14,11 @@ inline bool is_topic_name(std::string_view name) {
            });
 }
 
+// What the topics of projections' dead letters end with: `<topic>.<projection>.dlq`.
+constexpr std::string_view kDeadLetterTopicEnd = ".dlq";
+
+inline bool is_dead_letter_topic(std::string_view topic) {
+    return topic.ends_with(kDeadLetterTopicEnd);
+}
+
 }  // namespace millrace
