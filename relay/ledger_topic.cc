@@ -17,6 +17,8 @@ constexpr std::chrono::seconds kReadLimit{15};
 constexpr std::chrono::seconds kInitLimit{15};
 constexpr std::chrono::seconds kClaimLimit{30};
 constexpr std::chrono::milliseconds kBetweenTries{200};
+// A broker that has just begun takes its time.
+constexpr int kLooksMax = 100;
 
 Failure wrong_topic(const std::string& topic, const std::string& why) {
     return misconfigured("ledger_topic", "ledger topic " + topic + " " + why);
@@ -105,7 +107,7 @@ void ensure_ledger_topic(const kafka::ClientOptions& options, const Installation
                         .config = {{"cleanup.policy", "compact"},
                                    {"min.compaction.lag.ms", "3600000"}}});
     std::optional<kafka::TopicFacts> facts = admin.topic_facts(topic);
-    for (int look = 0; !facts && look < 30; ++look) {
+    for (int look = 0; !facts && look < kLooksMax; ++look) {
         // The broker that answers may not have heard of the new topic yet.
         std::this_thread::sleep_for(kBetweenTries);
         facts = admin.topic_facts(topic);
