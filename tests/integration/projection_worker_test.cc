@@ -209,6 +209,7 @@ TEST(ProjectionWorker, ShowsTheLagOfAPartitionThatIsPutOffAndNoneOfOneThatItLeft
     Feed feed(counted.topic);
     ProjectionOptions options = counted.options();
     options.retry_backoff = 10ms;
+    options.letters.on_poison = OnPoison::kHalt;
     RunningProjection running(counted, options);
     feed.send_counted(10, 1, 1);
     ASSERT_TRUE(applies(counted, 10));

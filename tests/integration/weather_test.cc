@@ -146,9 +146,11 @@ TEST_F(Weather, MissingTopicThatWasMadeGetsItsTasksInOrder) {
     ASSERT_TRUE(eventually(30s, [&] { return !halted(lane).empty(); }));
 
     create_topic(missing, 4);
-    resume(lane);
-
-    ASSERT_TRUE(eventually(30s, [&] { return everything_is_published(); }));
+    // A broker may take a moment to hear of it: then the lane, missed just before, halts again.
+    ASSERT_TRUE(eventually(30s, [&] {
+        if (!halted(lane).empty()) resume(lane);
+        return everything_is_published();
+    }));
     EXPECT_THAT(payloads(missing, "stuck"), ElementsAre("1", "2", "3"));
     const Verdict verdict = installed_.verdict();
     EXPECT_TRUE(verdict.is_clean()) << verdict.text();
