@@ -27,6 +27,13 @@ constexpr std::string_view kRenew = R"(
                            ELSE clock_timestamp() - $3::bigint * interval '1 millisecond' END
     WHERE instance = $1 AND lease_until >= clock_timestamp())";
 constexpr std::string_view kRemove = "DELETE FROM millrace.relay_members WHERE instance = $1";
+// Whether Kafka answered another live member a moment ago.
+constexpr std::string_view kOthersAreAnswered = R"(
+    SELECT EXISTS (
+        SELECT
+        FROM millrace.relay_members m
+        JOIN millrace.live_members l ON l.instance = m.instance
+        WHERE m.instance <> $1 AND m.kafka_ok_at > clock_timestamp() - interval '5 seconds'))";
 // Rows of processes that died; their publishers have long been taken over.
 constexpr std::string_view kRemoveOld = R"(
     DELETE FROM millrace.relay_members WHERE lease_until < clock_timestamp() - interval '1 hour')";
@@ -103,6 +110,7 @@ void LeaseLoop::keep(std::stop_token stop) {
             register_member(session);
         }
         relieve_hung_publishers(session);
+        relieve_when_cut_off(session, *lease_.instance());
         relieve_stray_publishers(session, *lease_.instance());
     }
     session.execute(kRemove, pg::Params().uuid(*lease_.instance()));
@@ -131,15 +139,36 @@ void LeaseLoop::relieve_hung_publishers(pg::Session& session) {
     for (const PublisherWatch* watch : watches_) {
         const auto held = watch->held();
         if (!held || watch->loop.silence() < options_.hung_after) continue;
-        Publishers publishers(session);
-        bool relieved = publishers.relieve(held->number, held->epoch);
-        if (!relieved) {
-            // Its own session holds the row: end that session, then again.
-            publishers.terminate(held->pid, held->started);
-            relieved = publishers.relieve(held->number, held->epoch);
-        }
+        const bool relieved = relieve(session, *held);
         log(LogLevel::kError, "lease", "publisher made no progress; given up",
             {{"publisher", held->number}, {"relieved", relieved ? "yes" : "not yet"}});
+    }
+}
+
+bool LeaseLoop::relieve(pg::Session& session, const PublisherWatch::Held& held) {
+    Publishers publishers(session);
+    if (publishers.relieve(held.number, held.epoch)) return true;
+    // Its own session holds the row: end that session, then again.
+    publishers.terminate(held.pid, held.started);
+    return publishers.relieve(held.number, held.epoch);
+}
+
+void LeaseLoop::relieve_when_cut_off(pg::Session& session, const Uuid& instance) {
+    const bool is_silent = lease_.kafka_silence() >= options_.cut_off_after;
+    const bool is_cut_off =
+        is_silent &&
+        session.execute_repeated(kOthersAreAnswered, pg::Params().uuid(instance)).boolean(0, 0);
+    if (is_cut_off != lease_.is_cut_off()) {
+        log(LogLevel::kWarn, "lease",
+            is_cut_off ? "cut off from Kafka while other relays are not; publishers given up"
+                       : "no longer cut off from Kafka");
+    }
+    // Before they are given up, or a thread would take its own again.
+    lease_.set_cut_off(is_cut_off);
+    if (!is_cut_off) return;
+    for (const PublisherWatch* watch : watches_) {
+        const auto held = watch->held();
+        if (held) relieve(session, *held);
     }
 }
 

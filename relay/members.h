@@ -32,10 +32,15 @@ class Lease {
     std::chrono::milliseconds kafka_silence() const;
     void note_kafka_answer();
 
+    // Kafka answers others and not us: no publisher is taken until it does (PROTOCOL 2.7).
+    bool is_cut_off() const { return is_cut_off_; }
+    void set_cut_off(bool is_cut_off) { is_cut_off_ = is_cut_off; }
+
   private:
     mutable std::mutex mutex_;
     std::optional<Uuid> instance_;
     std::atomic<int64_t> kafka_answered_at_ns_{0};  // Steady clock; 0: never.
+    std::atomic<bool> is_cut_off_{false};
 };
 
 // What a publisher thread shows, so that one that hangs can be relieved (PROTOCOL 2.8), and its
@@ -68,6 +73,8 @@ struct LeaseOptions {
     std::chrono::milliseconds lease{3000};
     std::chrono::milliseconds hung_after{60000};  // Without progress so long a thread is relieved.
     std::chrono::milliseconds stray_after{5000};  // Owned by us, run by no thread of ours.
+    // Kafka silent to us, and not to others; longer than others count as answered, 5 s.
+    std::chrono::milliseconds cut_off_after{30000};
 };
 
 // Keeps the process's row of relay_members through a session of its own, so that neither a claim in
@@ -86,6 +93,10 @@ class LeaseLoop {
     // False if the row had expired or vanished.
     bool renew(pg::Session& session, const Uuid& instance);
     void relieve_hung_publishers(pg::Session& session);
+    // Gives up what this process holds while Kafka answers others and not us: as long as nobody is
+    // answered, nobody could do better (PROTOCOL 2.7).
+    void relieve_when_cut_off(pg::Session& session, const Uuid& instance);
+    bool relieve(pg::Session& session, const PublisherWatch::Held& held);
     // Gives up publishers that are ours by the database and no thread's of this process: the answer
     // of their take was lost, or the thread gets no session. A living process's publisher is nobody
     // else's to settle.

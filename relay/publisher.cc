@@ -116,6 +116,10 @@ bool Publisher::try_take(std::stop_token stop) {
         show("no lease");
         return false;
     }
+    if (shared_.lease.is_cut_off()) {
+        show("cut off from Kafka, which answers other relays");
+        return false;
+    }
     for (const FreePublisher& free : publishers_->find_free(state_)) {
         if (stop.stop_requested()) return false;
         if (const auto wait = not_before_.find(free.number);

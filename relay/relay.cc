@@ -23,7 +23,9 @@ Relay::Relay(RelayOptions options, const Installation& installation, kafka::Reap
                                                           *watches_[static_cast<size_t>(i)]));
     }
     keeper_ = std::make_unique<Keeper>(options_.publisher, shared, *watches_.back());
-    LeaseOptions lease{.session = options_.publisher.session, .lease = options_.lease};
+    LeaseOptions lease{.session = options_.publisher.session,
+                       .lease = options_.lease,
+                       .cut_off_after = options_.cut_off_after};
     lease.session.settings = pg::common_settings();
     lease.session.application_name += " lease";
     lease_loop_ = std::make_unique<LeaseLoop>(lease, lease_, watched);

@@ -19,6 +19,7 @@ struct RelayOptions {
     PublisherOptions publisher;
     int publisher_count = 1;
     std::chrono::milliseconds lease{3000};
+    std::chrono::milliseconds cut_off_after{30000};  // PROTOCOL 2.7.
 };
 
 // What a look at the relay's threads shows, for /readyz and /livez.

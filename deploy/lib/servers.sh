@@ -171,5 +171,6 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 END
     # What one test needs of a broker of its own.
-    printf '%s\n' "${MILLRACE_TEST_BROKER_PROPERTIES:-}"
+    printf '%s\n' "${MILLRACE_TEST_BROKER_PROPERTIES:-}" |
+        sed "s/@broker@/$broker/g; s/@controller@/$controller/g"
 }

@@ -88,6 +88,13 @@ bool has_rollback(std::string_view bytes) {
 
 }  // namespace
 
+int free_port() {
+    const int listener = listen_on(0);
+    const int port = port_of(listener);
+    ::close(listener);
+    return port;
+}
+
 Forwarder::Forwarder(const std::string& target)
     : host_(target.substr(0, target.rfind(':'))),
       target_port_(target.substr(target.rfind(':') + 1)) {

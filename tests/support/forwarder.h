@@ -6,6 +6,9 @@
 
 namespace millrace::test {
 
+// A port that nobody listened on a moment ago.
+int free_port();
+
 // A TCP port that leads to a server while open: what a network does to a client, without touching
 // the server that other tests use. Closing it breaks every connection through it and refuses new
 // ones; opening it again takes the same port.
