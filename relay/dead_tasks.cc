@@ -86,7 +86,8 @@ constexpr std::string_view kTakeBackTopic = R"(
     WITH was AS (
         SELECT lane, id, event_id, queued_behind
         FROM millrace.dead_tasks
-        WHERE lane = ANY ($4::smallint[]) AND released_at IS NOT NULL AND topic = $5)
+        WHERE lane = ANY ($4::smallint[]) AND released_at IS NOT NULL AND topic = $5
+        LIMIT 10000)
     UPDATE millrace.dead_tasks d
     SET reason = $1, detail = $2, released_at = NULL, since = clock_timestamp(),
         queued_behind = CASE WHEN $3 THEN d.queued_behind END
@@ -95,11 +96,14 @@ constexpr std::string_view kTakeBackTopic = R"(
     RETURNING was.lane, was.queued_behind)";
 
 constexpr std::string_view kCandidates = R"(
-    SELECT d.lane, d.id, d.event_id, d.queued_behind
+    SELECT d.lane, d.id, d.event_id, d.queued_behind, d.released_at IS NOT NULL
     FROM unnest($1::smallint[], $2::bigint[]) AS wanted(lane, id)
     JOIN millrace.dead_tasks d ON d.lane = wanted.lane AND d.id = wanted.id
     ORDER BY d.lane, d.id, d.event_id
     FOR UPDATE OF d)";
+
+constexpr std::string_view kWaiting =
+    "SELECT lane, id, event_id, topic, created_at FROM millrace.dead_tasks";
 
 constexpr std::string_view kRemove = R"(
     DELETE FROM millrace.dead_tasks d
@@ -255,7 +259,11 @@ int64_t DeadTasks::remove(const std::vector<LedgerTask>& tasks) {
         lanes.add_int2(found.lane);
         ids.add_int8(found.id);
         events.add_uuid(candidates.uuid(i, 2));
-        if (!candidates.is_null(i, 3)) queues.insert({found.lane, candidates.integer(i, 3)});
+        // A queue whose first row stays was not released: what is behind it was published before.
+        const bool is_released = candidates.boolean(i, 4);
+        if (is_released && !candidates.is_null(i, 3)) {
+            queues.insert({found.lane, candidates.integer(i, 3)});
+        }
     }
     if (lanes.size() == 0) return 0;
     const int64_t removed =
@@ -275,6 +283,8 @@ std::vector<LedgerTask> DeadTasks::present(const std::vector<LedgerTask>& tasks)
     }
     return present;
 }
+
+std::vector<WaitingTask> DeadTasks::waiting() { return waiting_of(session_.execute(kWaiting)); }
 
 pg::Result DeadTasks::lock_candidates(const std::vector<LedgerTask>& tasks) {
     pg::ArrayBuilder lanes(pg::Type::kInt2);

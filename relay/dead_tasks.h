@@ -42,14 +42,18 @@ constexpr std::string_view kClaimReleased = R"(
                     WHERE h.queued_behind IS NULL
                     UNION ALL
                     SELECT q.tid, q.id, q.byte_count
-                    FROM heads h
+                    FROM (
+                        -- Once each, should two of its rows be marked.
+                        SELECT DISTINCT lane, queued_behind
+                        FROM heads
+                        WHERE queued_behind IS NOT NULL
+                    ) h
                     CROSS JOIN LATERAL (
                         SELECT d.ctid AS tid, d.id, d.byte_count
                         FROM millrace.dead_tasks d
                         WHERE d.lane = h.lane AND d.queued_behind = h.queued_behind
                         ORDER BY d.id
                         LIMIT (SELECT n FROM share)) q
-                    WHERE h.queued_behind IS NOT NULL
                     ORDER BY id
                     LIMIT $1::int) oldest) measured
             WHERE bytes_before < $2::bigint
@@ -84,11 +88,13 @@ class DeadTasks {
     // policy that parks no key it leaves its queue, which stays released. False if it is gone.
     bool take_back(const TaskId& task, const std::string& reason, const std::string& detail,
                    bool parks_key);
-    // The same for the released tasks of a topic; how many.
+    // The same for released tasks of a topic, some thousands at most; how many.
     int64_t take_back_topic(const std::vector<int16_t>& lanes, const std::string& topic,
                             const std::string& reason, const std::string& detail, bool parks_key);
     // Deletes exactly these tasks as Outbox::remove does, and passes their queues' marks on.
     int64_t remove(const std::vector<LedgerTask>& tasks);
+    // All there are, released or not: for `ledger resume`, while nobody publishes.
+    std::vector<WaitingTask> waiting();
     // Those of them that are there; locks them.
     std::vector<LedgerTask> present(const std::vector<LedgerTask>& tasks);
 

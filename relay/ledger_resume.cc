@@ -1,11 +1,13 @@
 #include "relay/ledger_resume.h"
 
 #include <algorithm>
+#include <set>
 
 #include "relay/dead_tasks.h"
 #include "relay/ledger_topic.h"
 #include "relay/outbox.h"
 #include "relay/publishers.h"
+#include "relay/topic_scan.h"
 
 namespace millrace {
 
@@ -28,7 +30,12 @@ void require_halted(const std::vector<PublisherReport>& publishers) {
 }
 
 std::string name_of(Trust trust) {
-    return trust == Trust::kDatabase ? "--trust-database" : "--trust-ledger";
+    switch (trust) {
+        case Trust::kDatabase: return "--trust-database";
+        case Trust::kLedger: return "--trust-ledger";
+        case Trust::kTopics: return "--scan";
+    }
+    return "invalid";
 }
 
 }  // namespace
@@ -42,11 +49,16 @@ LedgerResume::LedgerResume(pg::Session& session, const kafka::ClientOptions& opt
       ledger_(options, installation.ledger_topic(), installation.id, reaper),
       operator_(session) {}
 
-std::vector<std::string> LedgerResume::run(Trust trust, const std::string& reason) {
+std::vector<std::string> LedgerResume::run(
+    Trust trust, const std::string& reason,
+    const std::function<void(const std::string&)>& on_progress) {
     done_.clear();
     require_halted(operator_.publishers());
     fence();
-    const std::map<int16_t, Agreed> agreed = agree(trust, reason);
+    // Nobody can publish any more, so what is not in the topics now will not come.
+    std::vector<LedgerTask> published;
+    if (trust == Trust::kTopics) published = find_published(on_progress);
+    const std::map<int16_t, Agreed> agreed = agree(trust, reason, published);
     // Records first and a crash would leave rows whose records compaction takes; rows first, still
     // halted, and a crash leaves what the next run brings to its end.
     for (const auto& [publisher, state] : agreed) {
@@ -69,8 +81,45 @@ void LedgerResume::fence() {
     }
 }
 
-std::map<int16_t, LedgerResume::Agreed> LedgerResume::agree(Trust trust,
-                                                            const std::string& reason) {
+std::vector<LedgerTask> LedgerResume::find_published(
+    const std::function<void(const std::string&)>& on_progress) {
+    std::vector<WaitingTask> waiting = Outbox(session_).waiting();
+    for (WaitingTask& task : DeadTasks(session_).waiting()) waiting.push_back(std::move(task));
+    std::map<Uuid, LedgerTask> by_event;
+    std::set<std::string> topics;
+    // A record has its task's time, and can't lie before the first one that is as young.
+    auto since = std::chrono::milliseconds::max();
+    for (const WaitingTask& task : waiting) {
+        by_event.emplace(task.id.event_id, LedgerTask{.lane = task.id.lane,
+                                                      .id = task.id.id,
+                                                      .digest = digest_of(task.id.event_id)});
+        topics.insert(task.topic);
+        since = std::min(since, task.created_at);
+    }
+    std::vector<LedgerTask> published;
+    TopicScan(options_, reaper_)
+        .run({topics.begin(), topics.end()}, since,
+             [&](const Uuid& event) {
+                 const auto task = by_event.find(event);
+                 if (task == by_event.end()) return;
+                 published.push_back(task->second);
+                 by_event.erase(task);
+             },
+             [&](const TopicScan::Progress& progress) {
+                 if (!on_progress) return;
+                 on_progress("scans " + progress.topic + ": " +
+                             std::to_string(progress.read_count) + " of about " +
+                             std::to_string(progress.total_count) + " records");
+             });
+    std::sort(published.begin(), published.end());
+    done_.push_back("scanned " + std::to_string(topics.size()) + " topics for " +
+                    std::to_string(waiting.size()) + " waiting tasks: " +
+                    std::to_string(published.size()) + " are published");
+    return published;
+}
+
+std::map<int16_t, LedgerResume::Agreed> LedgerResume::agree(
+    Trust trust, const std::string& reason, const std::vector<LedgerTask>& published) {
     const std::string topic_id = ledger_topic_id(ledger_.raw(), installation_);
     std::map<int16_t, Agreed> agreed;
     pg::Transaction transaction(session_);
@@ -88,6 +137,11 @@ std::map<int16_t, LedgerResume::Agreed> LedgerResume::agree(Trust trust,
         // that still remembers it would take the publisher from its owner.
         operator_.set_ledger_state(publisher.number, state.seq, state.epoch, topic_id);
         agreed.emplace(publisher.number, state);
+    }
+    if (trust == Trust::kTopics) {
+        const int64_t removed = Outbox(session_).remove(published) +
+                                DeadTasks(session_).remove(DeadTasks(session_).present(published));
+        done_.push_back("deleted " + std::to_string(removed) + " published tasks");
     }
     operator_.record_act("ledger resume " + name_of(trust), "all publishers", reason);
     transaction.commit();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@ namespace millrace {
 enum class Trust {
     kDatabase,  // Later records start above the ledger's; published tasks may be published again.
     kLedger,    // Tasks that its records name are deleted: they were published.
+    kTopics,    // Tasks whose events a scan of their topics finds are deleted.
 };
 
 // Ends the halt that a contradiction between ledger and database caused (PROTOCOL 4.6). Not
@@ -30,16 +32,22 @@ class LedgerResume {
     // publishers are still halted, and it runs again. Throws kFatal `not_halted` unless all are, or
     // if another resume was at work meanwhile; kLost `kafka_fenced` if another one has come since;
     // else as ProducerPair, LedgerReader and Session do.
-    std::vector<std::string> run(Trust trust, const std::string& reason);
+    // `on_progress` gets a line about every two seconds while topics are read.
+    std::vector<std::string> run(Trust trust, const std::string& reason,
+                                 const std::function<void(const std::string&)>& on_progress = {});
 
   private:
     void fence();
+    // Tasks of the outbox whose events stand in their topics.
+    std::vector<LedgerTask> find_published(
+        const std::function<void(const std::string&)>& on_progress);
     // Of each publisher: the seq and epoch that its row has, and its ledger will.
     struct Agreed {
         int64_t seq = 0;
         int64_t epoch = 0;
     };
-    std::map<int16_t, Agreed> agree(Trust trust, const std::string& reason);
+    std::map<int16_t, Agreed> agree(Trust trust, const std::string& reason,
+                                    const std::vector<LedgerTask>& published);
     void remove_published(const PublisherReport& publisher, int64_t ledger_seq);
     void write_record(int16_t publisher, const Agreed& agreed);
     void reopen(const std::map<int16_t, Agreed>& agreed);

@@ -12,7 +12,6 @@ namespace millrace {
 namespace {
 
 // Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamps begin.
-constexpr int64_t kPostgresEpochUs = 946684800000000;
 
 // Parameters of kEffectiveFloorSql, then of each statement.
 constexpr int kFloorParams = 3;
@@ -118,6 +117,9 @@ std::string sweep_sql() {
                        WHERE lane = ANY($4::smallint[]) AND id <= (SELECT id FROM low)))";
 }
 
+constexpr std::string_view kWaiting =
+    "SELECT lane, id, event_id, topic, created_at FROM millrace.pending_tasks";
+
 void bind_lanes(pg::Params& params, const std::vector<int16_t>& lanes) {
     for (const int16_t lane : lanes) params.int2(lane);
 }
@@ -150,7 +152,7 @@ Task task_of(const pg::Result& rows, int row) {
         task.payload_is_bytes = true;
     }
     task.headers = optional_bytes(rows, row, 10);
-    task.created_at_us = rows.integer(row, 11) + kPostgresEpochUs;
+    task.created_at_us = rows.integer(row, 11) + pg::kEpochUs;
     return task;
 }
 
@@ -339,6 +341,20 @@ pg::Result Outbox::lock_candidates(const std::vector<LedgerTask>& tasks) {
     }
     return session_.execute(kCandidates, pg::Params().array(lanes).array(ids));
 }
+
+std::vector<WaitingTask> waiting_of(const pg::Result& rows) {
+    std::vector<WaitingTask> waiting;
+    for (int row = 0; row < rows.row_count(); ++row) {
+        waiting.push_back({.id = {.lane = static_cast<int16_t>(rows.integer(row, 0)),
+                                  .id = rows.integer(row, 1),
+                                  .event_id = rows.uuid(row, 2)},
+                           .topic = rows.text(row, 3),
+                           .created_at = pg::time_of(rows.integer(row, 4))});
+    }
+    return waiting;
+}
+
+std::vector<WaitingTask> Outbox::waiting() { return waiting_of(session_.execute(kWaiting)); }
 
 void Outbox::check_plan(const std::vector<int16_t>& lanes) {
     pg::Params params;

@@ -88,6 +88,16 @@ struct TaskId {
     Uuid event_id;
 };
 
+// A task that waits, as far as a scan of its topic needs it.
+struct WaitingTask {
+    TaskId id;
+    std::string topic;
+    std::chrono::milliseconds created_at{0};  // The time of its record.
+};
+
+// Rows of lane, id, event_id, topic, created_at.
+std::vector<WaitingTask> waiting_of(const pg::Result& rows);
+
 // All SQL that changes pending_tasks. Not thread-safe: one per session. Calls throw what Session
 // throws.
 class Outbox {
@@ -122,6 +132,8 @@ class Outbox {
     int64_t remove(const std::vector<struct LedgerTask>& tasks);
     // Those of them that are there; locks them.
     std::vector<struct LedgerTask> present(const std::vector<struct LedgerTask>& tasks);
+    // All there are: for `ledger resume`, while nobody publishes.
+    std::vector<WaitingTask> waiting();
     // Throws kFatal `claim_plan` unless the claim is a Merge Append over index scans.
     void check_plan(const std::vector<int16_t>& lanes);
 

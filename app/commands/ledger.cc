@@ -20,13 +20,16 @@ constexpr std::string_view kAdvice =
     "      what the database holds is published, also if it was published before; read models\n"
     "      apply it twice then\n"
     "  millrace ledger resume --trust-ledger --reason TEXT\n"
-    "      tasks that the ledger names as published are deleted first\n";
+    "      tasks that the ledger names as published are deleted first\n"
+    "  millrace ledger resume --scan --reason TEXT\n"
+    "      tasks whose events stand in their topics are deleted first: for when the ledger no longer\n"
+    "      knows all that is missing; reads the topics from the oldest waiting task's time on\n";
 
 // What ends a halt of publishers.
 std::string way_out(const std::string& halted) {
     if (halted == "ledger_format") return "run the newer millrace that wrote the record";
     if (halted == "ledger_corrupt") return "give the ledger up: ledger_corrupt in the README";
-    return "millrace ledger resume --trust-database|--trust-ledger --reason TEXT";
+    return "millrace ledger resume --trust-database|--trust-ledger|--scan --reason TEXT";
 }
 
 int ledger_status(const Arguments& arguments, const Config& config) {
@@ -88,7 +91,8 @@ int ledger_resume(const Arguments& arguments, const Config& config) {
     const kafka::ClientOptions options = kafka_options(config);
     check_ledger_topic(options, connection.installation, reaper);
     LedgerResume resume(connection.session, options, connection.installation, reaper);
-    for (const std::string& line : resume.run(*arguments.trust, arguments.reason)) {
+    const auto tell = [](const std::string& line) { std::cerr << line << std::endl; };
+    for (const std::string& line : resume.run(*arguments.trust, arguments.reason, tell)) {
         std::cout << line << "\n";
     }
     return 0;
@@ -108,6 +112,9 @@ void add_resume(CLI::App& noun, Choice& choice) {
     which->add_flag_callback(
         "--trust-ledger", [&choice] { choice.arguments.trust = Trust::kLedger; },
         "delete what the ledger names as published, then go on");
+    which->add_flag_callback(
+        "--scan", [&choice] { choice.arguments.trust = Trust::kTopics; },
+        "delete what a scan of the topics finds published, then go on");
     which->require_option(1);
     add_reason(*verb, choice)->required();
 }

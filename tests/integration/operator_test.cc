@@ -250,6 +250,29 @@ TEST_F(OperatorVerbs, TrustingTheLedgerAfterARestorePublishesNothingTwice) {
     EXPECT_EQ(millrace({"ledger", "status"}).exit_code, 0);
 }
 
+// The ledger no longer names what the restore brought back: the topics do (PROTOCOL 4.6).
+TEST_F(OperatorVerbs, AScanAfterARestorePublishesNothingTwiceThatTheLedgerForgot) {
+    installed_.insert(100);
+    ASSERT_NO_FATAL_FAILURE(lose_commits(100));
+    installed_.insert(30);
+    delete_topic(installed_.installation.ledger_topic());
+    ASSERT_EQ(millrace({"migrate", "up"}).exit_code, 0);
+    RunningRelay relay(installed_);
+    ASSERT_TRUE(eventually(30s, [&] { return !halted().empty(); }));
+
+    const Finished resume =
+        millrace({"ledger", "resume", "--scan", "--reason", "restored, the ledger lost"});
+
+    ASSERT_EQ(resume.exit_code, 0) << resume.output;
+    EXPECT_THAT(resume.output,
+                HasSubstr("scanned 1 topics for 130 waiting tasks: 100 are published"));
+    EXPECT_THAT(resume.output, HasSubstr("deleted 100 published tasks"));
+    EXPECT_EQ(acts(), "ledger resume --scan/all publishers/restored, the ledger lost");
+    EXPECT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; }));
+    const Verdict verdict = installed_.verdict();
+    EXPECT_TRUE(verdict.is_clean()) << verdict.text();
+}
+
 TEST_F(OperatorVerbs, TrustingTheDatabaseAfterARestorePublishesAgainAndLosesNothing) {
     installed_.insert(40);
     ASSERT_NO_FATAL_FAILURE(lose_commits(40));
