@@ -2,11 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <sstream>
-#include <stdexcept>
 #include <thread>
 
 #include "tests/support/eventually.h"
@@ -33,12 +31,6 @@ struct Outage {
 };
 
 void PrintTo(const Outage& outage, std::ostream* out) { *out << outage.name; }
-
-void act_on_postgres(const std::string& action) {
-    const char* command = std::getenv("MILLRACE_TEST_PG_CTL");
-    if (command == nullptr) throw std::runtime_error("MILLRACE_TEST_PG_CTL is not set");
-    run_command(command + (" " + action));
-}
 
 class ServerCrash : public testing::TestWithParam<Outage> {
   protected:

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "consumers/letter_store.h"
 #include "consumers/projection_worker.h"
@@ -712,6 +713,52 @@ TEST(PoisonStorm, IsNotJudgedByASearchThatWasCutShort) {
     ASSERT_TRUE(reaches(counted, 410));
     EXPECT_EQ(letter_count(counted), 11);
     EXPECT_EQ(running.status().halted, "");
+}
+
+// What PostgreSQL can't put into an index, our own tables must take (PROTOCOL 7.8, class 54).
+TEST(DeadLetters, OfAKeyTooLongForAnIndexAreFoundAndParked) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    std::string key;
+    std::mt19937 random{1};
+    while (key.size() < 20'000) key += static_cast<char>('a' + random() % 26);
+    feed.send({feed.counted(key, 0), feed.counted("k1", 0), feed.counted(key, 0)});
+    RunningProjection running(counted);
+
+    ASSERT_TRUE(reaches(counted, 3));
+    EXPECT_EQ(counted.number("SELECT count(*) FROM millrace.dead_letters WHERE sqlstate = '54000'"),
+              1);
+    EXPECT_EQ(parked_count(counted), 1);
+    EXPECT_EQ(counted.fault(1), "");
+}
+
+// A failover to a standby, as its sessions see it.
+TEST(DeadLetters, AreNotMadeByADatabaseThatIsReadOnly) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    RunningProjection running(counted);
+    feed.send_counted(10, 2, 1);
+    ASSERT_TRUE(applies(counted, 10));
+    const auto set_read_only = [&counted](bool is_read_only) {
+        pg::Session session = counted.database.connect();
+        session.execute("SET transaction_read_only = off");
+        session.execute("SET default_transaction_read_only = off");
+        session.execute("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET "
+                        "default_transaction_read_only = " +
+                        std::string(is_read_only ? "on" : "off") +
+                        "', current_database()); END $$");
+        session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        "WHERE datname = current_database() AND pid <> pg_backend_pid()");
+    };
+    set_read_only(true);
+    feed.send_counted(10, 2, 1);
+    EXPECT_FALSE(eventually(4s, [&] { return counted.applied_count() > 10; }));
+    set_read_only(false);
+
+    ASSERT_TRUE(applies(counted, 20));
+    EXPECT_EQ(counted.fault(20), "");
+    EXPECT_EQ(letter_count(counted), 0);
+    EXPECT_EQ(counted.halted_reason(), std::nullopt);
 }
 
 // A code of ours that an author's trigger raises must not be taken for ours.

@@ -38,6 +38,12 @@ void OwnBroker::act(const std::string& action) const {
                 " " + action);
 }
 
+void act_on_postgres(const std::string& action) {
+    const char* command = std::getenv("MILLRACE_TEST_PG_CTL");
+    if (command == nullptr) throw std::runtime_error("MILLRACE_TEST_PG_CTL is not set");
+    run_command(command + (" " + action));
+}
+
 void run_command(const std::string& command) {
     if (std::system((command + " >/dev/null 2>&1").c_str()) == 0) return;
     throw std::runtime_error(command + " failed");

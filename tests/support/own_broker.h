@@ -25,6 +25,9 @@ class OwnBroker {
     std::string shared_;  // Where the variable led before.
 };
 
+// start, kill, pause or continue, for the PostgreSQL that all tests share: those that do it run alone.
+void act_on_postgres(const std::string& action);
+
 // Runs a command of the shell, which must succeed.
 void run_command(const std::string& command);
 
