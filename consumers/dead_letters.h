@@ -31,8 +31,6 @@ class DeadLetters {
     DeadLetters(ProjectionName projection, DeadLetterOptions options)
         : projection_(std::move(projection)), options_(options) {}
 
-    const DeadLetterOptions& options() const { return options_; }
-
     // Queues the statements; nothing for what is empty. A record that has its letter already, since
     // an operator moved the position back, keeps it. `parked`: indexes, in order.
     void queue(pg::Pipeline& pipeline, const TopicPartition& where, const FillEvent& fill,

@@ -200,7 +200,7 @@ std::string LetterFilter::text() const {
     add("projection", projection);
     for (const int64_t id : ids) add("id", std::to_string(id));
     add("class", failure_class);
-    add("failure", reason);
+    add("cause", reason);
     add("sqlstate", sqlstate);
     add("constraint", constraint);
     if (key) add("key", as_plain_text(*key));

@@ -293,7 +293,7 @@ void add_filter(CLI::App& verb, Choice& choice, const std::string& limit_help) {
     which->add_option("--id", filter.ids, "these, by number");
     which->add_option("--class", filter.failure_class, "of the error")
         ->check(CLI::IsMember({"record", "overload"}));
-    which->add_option("--failure", filter.reason, "such as unparsable_event or pg_record");
+    which->add_option("--cause", filter.reason, "such as unparsable_event or pg_record");
     which->add_option("--sqlstate", filter.sqlstate, "such as 23514");
     which->add_option("--constraint", filter.constraint, "of this constraint");
     which->add_option("--key", filter.key, "of this key");
