@@ -15,17 +15,25 @@ namespace millrace {
 
 namespace {
 
-constexpr int64_t kKeyCount = 100'000;
 constexpr int64_t kTransactionEvents = 2000;
 constexpr std::chrono::seconds kInitTimeout{30};
 constexpr std::chrono::milliseconds kLookEvery{10};
 constexpr std::chrono::seconds kPatience{60};
 constexpr std::string_view kApplied = "millrace_projection_events_applied_total{";
 
+// Its order is its own, so that nothing waits behind it, and its amount is below zero.
+void poison(int64_t n, std::string& key, std::string& payload) {
+    const std::string order = key;
+    key = "p-" + std::to_string(n);
+    payload.replace(payload.find(order), order.size(), key);
+    constexpr std::string_view kAmount = "\"amount_cents\":";
+    payload.insert(payload.find(kAmount) + kAmount.size(), "-");
+}
+
 }  // namespace
 
-void feed_topic(const BenchGround& ground, Workspace& workspace, int64_t event_count,
-                int64_t key_count) {
+void feed_topic(const BenchGround& ground, Workspace& workspace, const FeedOptions& options) {
+    const int64_t event_count = options.event_count;
     kafka::Producer producer(workspace.kafka_options(), workspace.topic() + ".feed",
                              workspace.reaper());
     producer.init(kInitTimeout);
@@ -38,8 +46,9 @@ void feed_topic(const BenchGround& ground, Workspace& workspace, int64_t event_c
         producer.begin();
         const int64_t end = std::min(first + kTransactionEvents, event_count);
         for (int64_t n = first; n < end; ++n) {
-            const std::string key = bench_key(n, key_count);
-            const std::string payload = bench_payload(n, key_count);
+            std::string key = bench_key(n, options.key_count);
+            std::string payload = bench_payload(n, options.key_count);
+            if (options.poison_every > 0 && n % options.poison_every == 0) poison(n, key, payload);
             const int32_t partition = kafka::partition_of(key, workspace.partition_count());
             Task task;
             task.event_id = Uuid::random();
@@ -60,7 +69,7 @@ ProjectionResult measure_projection(const BenchGround& ground, int64_t event_cou
                                     const Workspace::Values& values) {
     Workspace workspace(ground.config,
                         {.projections = {sample_text("orders.sql")}, .program = ground.program});
-    feed_topic(ground, workspace, event_count, kKeyCount);
+    feed_topic(ground, workspace, {.event_count = event_count});
     pg::Session session(workspace.session_options());
     const CpuWatch watch(ground, session);
     Workspace::Values all{{"relay.enabled", "false"}};

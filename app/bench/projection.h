@@ -12,9 +12,15 @@ struct ProjectionResult {
     double resident_mebibytes = 0;
 };
 
+struct FeedOptions {
+    int64_t event_count = 0;
+    int64_t key_count = 100'000;
+    // Each so many-th event has a key of its own and an amount below zero; 0: none has.
+    int64_t poison_every = 0;
+};
+
 // Writes events to the workspace's topic as the relay does, in Kafka transactions of 2,000.
-void feed_topic(const BenchGround& ground, Workspace& workspace, int64_t event_count,
-                int64_t key_count);
+void feed_topic(const BenchGround& ground, Workspace& workspace, const FeedOptions& options);
 
 // A topic full of events over 100,000 keys into the sample read model `orders` by a worker. Throws
 // kFatal `bench_unsound` unless the read model then counts each event once, and if there were too

@@ -28,6 +28,10 @@ class Workspace {
     using Values = Scratch::Values;
     // `millrace run` with these values; `name` is its log's.
     Child start_worker(const std::string& name, const Values& values);
+    // For commands of the same installation.
+    std::filesystem::path write_config(const std::string& name, const Values& values) const {
+        return scratch_.write_config(name, values);
+    }
     // The program with other arguments, in the same environment.
     Child start_program(const std::string& name, const std::vector<std::string>& arguments);
 

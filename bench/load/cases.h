@@ -32,6 +32,7 @@ const std::vector<Case>& all_cases();
 void run_drain(const BenchGround& ground, const CaseOptions& options, const Emit& emit);
 void run_latency(const BenchGround& ground, const CaseOptions& options, const Emit& emit);
 void run_projection(const BenchGround& ground, const CaseOptions& options, const Emit& emit);
+void run_poison(const BenchGround& ground, const CaseOptions& options, const Emit& emit);
 void run_chain(const BenchGround& ground, const CaseOptions& options, const Emit& emit);
 void run_idle(const BenchGround& ground, const CaseOptions& options, const Emit& emit);
 void run_held(const BenchGround& ground, const CaseOptions& options, const Emit& emit);

@@ -193,6 +193,7 @@ const std::vector<Case>& all_cases() {
         {"drain", "a full outbox, by 1, 2 and 3 publishers and by the textbook relay", run_drain},
         {"latency", "commit to visible for a read_committed reader", run_latency},
         {"projection", "Kafka to read model, beside the textbook consumer", run_projection},
+        {"poison", "the same with poisoned events among them, and their re-drive", run_poison},
         {"chain", "insert to read model: latency, and 60,000/s sustained", run_chain},
         {"idle", "no traffic, then a lone task every 0.5 s", run_idle},
         {"relay-takeover", "kill -9, SIGTERM, SIGSTOP of a relay", run_relay_takeover},

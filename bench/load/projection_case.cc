@@ -9,7 +9,6 @@ namespace millrace::bench {
 
 namespace {
 
-constexpr int64_t kKeyCount = 100'000;
 // A tenth: it takes as long as the whole does by a worker.
 constexpr int64_t kTextbookShare = 10;
 constexpr std::chrono::milliseconds kLookEvery{100};
@@ -17,7 +16,7 @@ constexpr std::chrono::seconds kPatience{60};
 
 ProjectionResult consume_textbook(const BenchGround& ground, int64_t event_count) {
     Workspace workspace(ground.config, {.projections = {}, .program = "/proc/self/exe"});
-    feed_topic(ground, workspace, event_count, kKeyCount);
+    feed_topic(ground, workspace, {.event_count = event_count});
     pg::Session session(workspace.session_options());
     create_textbook_orders(session);
     const CpuWatch watch(ground, session);
