@@ -1,5 +1,7 @@
 #include "relay/known_topics.h"
 
+#include <algorithm>
+
 #include "core/check.h"
 #include "schema/topic_name.h"
 
@@ -8,12 +10,19 @@ namespace millrace {
 namespace {
 
 constexpr std::chrono::milliseconds kAskEvery{200};
-// Beyond the grace, until a miss is forgotten.
+// Beyond the grace, until a miss is forgotten; and how long a topic must be missed anew when nobody
+// was asked, or answered, for longer than this.
 constexpr std::chrono::seconds kRemembered{2};
+// Each try costs a refused batch and a settle.
+constexpr std::chrono::seconds kRefusedFor{10};
 
 }  // namespace
 
 TopicState KnownTopics::look(std::string_view topic, Clock::time_point now) {
+    if (const auto refused = refused_until_.find(topic); refused != refused_until_.end()) {
+        if (now < refused->second) return TopicState::kRefused;
+        refused_until_.erase(refused);
+    }
     if (known_.find(topic) != known_.end()) return TopicState::kThere;
     if (!is_topic_name(topic)) return TopicState::kInvalid;
     auto miss = misses_.find(topic);
@@ -28,9 +37,17 @@ TopicState KnownTopics::look(std::string_view topic, Clock::time_point now) {
         return TopicState::kThere;
     }
     if (miss == misses_.end()) miss = misses_.emplace(name, Miss{now, now, false}).first;
+    // One answer after a silence is a first answer.
+    if (now - miss->second.asked_at > kRemembered) {
+        miss->second.since = std::max(miss->second.since, std::min(now, now - grace_ + kRemembered));
+    }
     miss->second.asked_at = now;
     miss->second.is_refused = answer.is_refused;
     return state_of(miss->second, now);
+}
+
+void KnownTopics::note_refused(const std::string& topic, Clock::time_point now) {
+    refused_until_[topic] = now + kRefusedFor;
 }
 
 int32_t KnownTopics::partition_count(std::string_view topic) const {

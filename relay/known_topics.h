@@ -36,6 +36,8 @@ class KnownTopics {
 
     // Asks for a topic that is not known to be there, at most five times a second.
     TopicState look(std::string_view topic, Clock::time_point now);
+    // Our writing to it was refused, though it is there: that is believed for some seconds.
+    void note_refused(const std::string& topic, Clock::time_point now);
     // Of a topic that is there.
     int32_t partition_count(std::string_view topic) const;
     // Looks at those that are awaited; the names of those that still are.
@@ -60,6 +62,7 @@ class KnownTopics {
     Ask ask_;
     std::map<std::string, int32_t, std::less<>> known_;
     std::map<std::string, Miss, std::less<>> misses_;
+    std::map<std::string, Clock::time_point, std::less<>> refused_until_;
 };
 
 }  // namespace millrace

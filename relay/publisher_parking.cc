@@ -115,6 +115,7 @@ void Publisher::set_aside(const TaskMark& task, const std::string& reason,
     // Moved away while we were paused: whoever has it will meet the same task.
     if (std::find(lanes.begin(), lanes.end(), task.id.lane) == lanes.end()) return;
     const bool parks_key = policy == OnUnpublishable::kParkKey;
+    std::optional<std::pair<std::string, std::string>> begun;  // Topic and key of a new queue.
     pg::Transaction transaction(*session_);
     publishers_->check(*state_);
     if (task.was_dead) {
@@ -124,6 +125,7 @@ void Publisher::set_aside(const TaskMark& task, const std::string& reason,
         if (taken.tasks.empty()) return;
         const Task& found = taken.tasks.front();
         const bool begins_queue = parks_key && found.key;
+        if (begins_queue) begun.emplace(found.topic, *found.key);
         dead_->add({{found, reason, why, begins_queue ? std::optional(found.id) : std::nullopt}});
     }
     publishers_->bump_version(state_->number);
@@ -131,22 +133,34 @@ void Publisher::set_aside(const TaskMark& task, const std::string& reason,
     transaction.commit();
 
     ++state_->version;
-    load_parked();
+    if (reason == "topic_not_authorised") topics_.note_refused(task.topic, Clock::now());
+    // What is parked by it is known: all keys are read anew only where a queue may have ended.
+    if (begun) {
+        parked_.add(begun->first, begun->second, {task.id.lane, task.id.id});
+    } else if (task.was_dead) {
+        load_parked();
+    }
     note_set_aside(reason, why, task, 1);
 }
 
 void Publisher::take_back_topic(const std::string& topic, const TopicFault& fault) {
     const bool parks_key =
         options_.unpublishable.policy_of(topic) == OnUnpublishable::kParkKey;
-    pg::Transaction transaction(*session_);
-    publishers_->check(*state_);
-    const int64_t count =
-        dead_->take_back_topic(state_->lanes, topic, fault.reason, fault.detail, parks_key);
-    publishers_->bump_version(state_->number);
-    MILLRACE_CRASH_POINT("relay.after_take_back");
-    transaction.commit();
-
-    ++state_->version;
+    int64_t count = 0;
+    // In transactions of a bounded length: a statement over millions would meet its time limit, and
+    // be begun anew for ever.
+    for (int64_t taken = -1; taken != 0;) {
+        watch_.loop.note_progress();
+        pg::Transaction transaction(*session_);
+        publishers_->check(*state_);
+        taken = dead_->take_back_topic(state_->lanes, topic, fault.reason, fault.detail, parks_key);
+        if (taken == 0) break;
+        publishers_->bump_version(state_->number);
+        MILLRACE_CRASH_POINT("relay.after_take_back");
+        transaction.commit();
+        ++state_->version;
+        count += taken;
+    }
     load_parked();
     shared_.metrics.failure(fault.reason);
     log(LogLevel::kError, "relay", "released tasks failed again",

@@ -132,8 +132,6 @@ TEST(Message, NumbersEachRecordByItsOwnN) {
     EXPECT_EQ(headers_of(writer.record(task, 0, 2)).back().second, "0190b2f0.5.1.2");
 }
 
-// PostgreSQL's json takes half a surrogate pair, which no UTF-8 header can carry. It used to become
-// a nameless header that said "<discarded>".
 TEST(Message, ThatCopiesAnotherHasItsHeadersByteForByteAndNoEnvelope) {
     Task task = some_task();
     const std::string odd("\x00\xFF", 2);
@@ -161,6 +159,8 @@ TEST(Message, ThatCopiesAnotherHasItsHeadersByteForByteAndNoEnvelope) {
     EXPECT_NE(enveloped.value, task.payload);
 }
 
+// PostgreSQL's json takes half a surrogate pair, which no UTF-8 header can carry. It used to become
+// a nameless header that said "<discarded>".
 TEST(Message, OfUnreadableHeadersIsRefused) {
     Task task = some_task();
     task.headers = R"({"broken": "\ud800"})";
