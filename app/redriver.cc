@@ -120,11 +120,9 @@ void Redriver::finish_keys(
 
 // Letters of one partition together, so that its position is locked once for many.
 RedrivenLetters Redriver::run_page(const std::vector<LetterLine>& page) {
-    std::map<std::pair<std::string, TopicPartition>, std::vector<LetterLine>> parts;
+    std::map<std::pair<ProjectionName, TopicPartition>, std::vector<LetterLine>> parts;
     for (const LetterLine& letter : page) {
-        parts[{letter.projection.name + " " + std::to_string(letter.projection.version),
-               letter.where}]
-            .push_back(letter);
+        parts[{letter.projection, letter.where}].push_back(letter);
     }
     RedrivenLetters done;
     for (const auto& [place, letters] : parts) run_part(place.second, letters, done);
@@ -154,8 +152,7 @@ void Redriver::run_part(const TopicPartition& where, const std::vector<LetterLin
 }
 
 Redriver::Served& Redriver::served(const ProjectionName& projection) {
-    std::unique_ptr<Served>& known =
-        served_[projection.name + " " + std::to_string(projection.version)];
+    std::unique_ptr<Served>& known = served_[projection];
     if (!known) {
         known = std::make_unique<Served>(config_, installation_,
                                          stored_definition(session(), projection), options_);

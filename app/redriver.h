@@ -63,7 +63,7 @@ class Redriver {
     const Installation& installation_;
     const RedriverOptions options_;
     std::unique_ptr<pg::Session> session_;
-    std::map<std::string, std::unique_ptr<Served>> served_;  // By name and version.
+    std::map<ProjectionName, std::unique_ptr<Served>> served_;
 };
 
 }  // namespace millrace

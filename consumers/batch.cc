@@ -162,7 +162,7 @@ BatchCollector::Taken BatchCollector::collect(const OwnedPartition& partition,
         // Under this policy what stands before it is applied first.
         if (halts) throw;
         DeadLetter letter{.index = batch.record_count,
-                          .parks = on_poison_ == OnPoison::kParkKey && event_.key.has_value(),
+                          .parks = parks_key(on_poison_, event_),
                           .cause = {.failure_class = FailureClass::kRecord,
                                     .reason = failure.reason(),
                                     .error = failure.detail()}};

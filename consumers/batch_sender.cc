@@ -46,13 +46,15 @@ void queue_begin(pg::Pipeline& pipeline, const BatchTools& tools, const Batch& b
 
 void queue_end(pg::Pipeline& pipeline, const BatchTools& tools, const FillEvent& fill,
                const Batch& batch, Places& places) {
+    const RecordsSetAside set_aside{
+        .where = batch.where, .fill = fill, .letters = batch.letters, .parked = batch.parked};
     places.set_aside = pipeline.queued_count();
     if (batch.set_aside_count() > 0) {
-        tools.letters.queue(pipeline, batch.where, fill, batch.letters, batch.parked);
+        tools.letters.queue(pipeline, set_aside);
         pass_inside(pipeline, "consumer.after_letters");
     }
     places.copies = pipeline.queued_count();
-    if (batch.has_copies) tools.letters.queue_copies(pipeline, batch.where, fill, batch.letters);
+    if (batch.has_copies) tools.letters.queue_copies(pipeline, set_aside);
     pass_inside(pipeline, "consumer.before_commit");
     places.commit = pipeline.queued_count();
     pipeline.queue("COMMIT");
@@ -132,8 +134,9 @@ SentInParts send_in_parts(const BatchTools& tools, const FillEvent& fill,
             return {.refusal = std::move(refusal)};
         }
     }
-    BisectionResult found = bisect(tools.session, tools.handler, fill, batch.items,
-                                   /*is_known_bad=*/true, options, storm);
+    BisectionResult found =
+        bisect(tools.session, tools.handler,
+               {.fill = fill, .items = batch.items, .is_known_bad = true}, options, storm);
     SentInParts sent{.refusal = std::move(found.refusal),
                      .storm = std::move(found.storm),
                      .part_count = found.part_count};

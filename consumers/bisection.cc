@@ -9,13 +9,12 @@ namespace {
 
 class Bisection {
   public:
-    Bisection(pg::Session& session, Handler& handler, const FillEvent& fill,
-              const std::vector<size_t>& items, const BisectionOptions& options,
-              StormBreaker storm)
+    Bisection(pg::Session& session, Handler& handler, const BisectionWork& work,
+              const BisectionOptions& options, StormBreaker storm)
         : session_(session),
           handler_(handler),
-          fill_(fill),
-          items_(items),
+          fill_(work.fill),
+          items_(work.items),
           options_(options),
           storm_(std::move(storm)) {}
 
@@ -119,7 +118,7 @@ class Bisection {
 
     bool set_aside(size_t index, const Refusal& refusal, FailureClass failure_class) {
         fill_(index, event_);
-        const bool parks = options_.parks && event_.key.has_value();
+        const bool parks = parks_key(options_.on_poison, event_);
         result_.letters.push_back(
             {.index = index,
              .parks = parks,
@@ -145,10 +144,9 @@ class Bisection {
 
 }  // namespace
 
-BisectionResult bisect(pg::Session& session, Handler& handler, const FillEvent& fill,
-                       const std::vector<size_t>& items, bool is_known_bad,
+BisectionResult bisect(pg::Session& session, Handler& handler, const BisectionWork& work,
                        const BisectionOptions& options, StormBreaker storm) {
-    return Bisection(session, handler, fill, items, options, std::move(storm)).run(is_known_bad);
+    return Bisection(session, handler, work, options, std::move(storm)).run(work.is_known_bad);
 }
 
 }  // namespace millrace

@@ -15,9 +15,16 @@
 namespace millrace {
 
 struct BisectionOptions {
-    bool parks = true;  // Later events of a culprit's key wait behind it.
+    OnPoison on_poison = OnPoison::kParkKey;
     ClassOverrides overrides{};
     int attempt_count = 1;  // For the letters.
+};
+
+// The events to be applied, by index.
+struct BisectionWork {
+    const FillEvent& fill;
+    const std::vector<size_t>& items;
+    bool is_known_bad = false;  // All of them together were refused already.
 };
 
 // What became of each event; their indexes are in order.
@@ -30,14 +37,12 @@ struct BisectionResult {
     std::string storm;               // Too many culprits: roll back. Empty: not so.
 };
 
-// Applies the events `items` inside the transaction that is open on `session`, whose culprits it
-// finds by halves, each under a savepoint, from the first to the last (PROTOCOL 7.8): k culprits
-// among n cost about 2k log2(n/k) parts. A part's deferred constraints are checked before its
-// savepoint is released; they stay deferred for the parts behind it. `is_known_bad`: all of them
-// together were refused already. `storm` is shown what it
-// finds. Throws as the session does.
-BisectionResult bisect(pg::Session& session, Handler& handler, const FillEvent& fill,
-                       const std::vector<size_t>& items, bool is_known_bad,
+// Applies the events inside the transaction that is open on `session`, and finds the culprits by
+// halves, each under a savepoint, from the first to the last (PROTOCOL 7.8): k culprits among n cost
+// about 2k log2(n/k) parts. A part's deferred constraints are checked before its savepoint is
+// released; they stay deferred for the parts behind it. `storm` is shown what it finds, and ends it
+// when it trips. Throws as the session does.
+BisectionResult bisect(pg::Session& session, Handler& handler, const BisectionWork& work,
                        const BisectionOptions& options, StormBreaker storm);
 
 }  // namespace millrace

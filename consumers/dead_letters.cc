@@ -55,12 +55,6 @@ constexpr std::string_view kInsertKeys = R"(
 constexpr std::string_view kPublishCopies =
     "SELECT count(*) FROM millrace.publish_many($1, $2, $3, NULL, $4, NULL, NULL, $5, $6)";
 
-pg::Params key_of(const ProjectionName& projection, const TopicPartition& where) {
-    pg::Params params;
-    params.text(projection.name).int4(projection.version).text(where.topic).int4(where.partition);
-    return params;
-}
-
 void add_optional(pg::ArrayBuilder& array, const std::optional<std::string_view>& bytes) {
     if (bytes) {
         array.add_bytes(*bytes);
@@ -99,6 +93,42 @@ struct RecordArrays {
     }
 };
 
+// The columns that only letters have.
+struct CauseArrays {
+    pg::ArrayBuilder ids{pg::Type::kUuid};
+    pg::ArrayBuilder types{pg::Type::kText};
+    pg::ArrayBuilder parks{pg::Type::kBool};
+    pg::ArrayBuilder classes{pg::Type::kText};
+    pg::ArrayBuilder reasons{pg::Type::kText};
+    pg::ArrayBuilder sqlstates{pg::Type::kText};
+    pg::ArrayBuilder constraints{pg::Type::kText};
+    pg::ArrayBuilder statements{pg::Type::kText};
+    pg::ArrayBuilder errors{pg::Type::kText};
+    pg::ArrayBuilder attempts{pg::Type::kInt4};
+
+    void add(const Event& event, const DeadLetter& letter) {
+        if (const auto id = Uuid::parse(event.event_id)) {
+            ids.add_uuid(*id);
+        } else {
+            ids.add_null();
+        }
+        types.add_bytes(as_plain_text(event.type));
+        parks.add_bool(letter.parks);
+        const Cause& cause = letter.cause;
+        classes.add_bytes(name_of(cause.failure_class));
+        reasons.add_bytes(cause.reason);
+        add_text_or_null(sqlstates, cause.sqlstate);
+        add_text_or_null(constraints, cause.constraint);
+        add_text_or_null(statements, cause.statement);
+        errors.add_bytes(as_plain_text(cause.error));
+        attempts.add_int4(cause.attempt_count);
+    }
+    void bind(pg::Params& params) {
+        params.array(ids).array(types).array(parks).array(classes).array(reasons);
+        params.array(sqlstates).array(constraints).array(statements).array(errors).array(attempts);
+    }
+};
+
 std::string key_text(const Event& event) {
     return is_plain_text(*event.key) ? std::string(*event.key) : encode_base64(*event.key);
 }
@@ -107,89 +137,61 @@ std::string key_text(const Event& event) {
 
 KeySet read_parked_keys(pg::Session& session, const ProjectionName& projection,
                         const TopicPartition& where) {
-    const pg::Result rows = session.execute_repeated(kParkedKeys, key_of(projection, where));
+    const pg::Result rows = session.execute_repeated(kParkedKeys, place_of(projection, where));
     KeySet keys;
     keys.reserve(static_cast<size_t>(rows.row_count()));
     for (int row = 0; row < rows.row_count(); ++row) keys.emplace(rows.bytes(row, 0));
     return keys;
 }
 
-void DeadLetters::queue(pg::Pipeline& pipeline, const TopicPartition& where, const FillEvent& fill,
-                        const std::vector<DeadLetter>& letters,
-                        const std::vector<size_t>& parked) {
-    const auto queue_records = [&](std::string_view sql, RecordArrays& records,
-                                   const std::vector<pg::ArrayBuilder*>& others) {
-        pg::Params params = key_of(projection_, where);
-        params.int8(options_.letter_count_max).int8(options_.parked_count_max);
-        records.bind(params);
-        for (pg::ArrayBuilder* array : others) params.array(*array);
-        pipeline.queue(sql, params);
-    };
-
-    pg::ArrayBuilder new_keys{pg::Type::kBytea};
-    if (!letters.empty()) {
-        RecordArrays records;
-        pg::ArrayBuilder ids{pg::Type::kUuid};
-        pg::ArrayBuilder types{pg::Type::kText};
-        pg::ArrayBuilder parks{pg::Type::kBool};
-        pg::ArrayBuilder classes{pg::Type::kText};
-        pg::ArrayBuilder reasons{pg::Type::kText};
-        pg::ArrayBuilder sqlstates{pg::Type::kText};
-        pg::ArrayBuilder constraints{pg::Type::kText};
-        pg::ArrayBuilder statements{pg::Type::kText};
-        pg::ArrayBuilder errors{pg::Type::kText};
-        pg::ArrayBuilder attempts{pg::Type::kInt4};
-        for (const DeadLetter& letter : letters) {
-            fill(letter.index, event_);
-            records.add(event_);
-            if (letter.parks) new_keys.add_bytes(*event_.key);
-            // Only now: an envelope gives the event other headers and another payload.
-            parser_.parse(event_);
-            if (const auto id = Uuid::parse(event_.event_id)) {
-                ids.add_uuid(*id);
-            } else {
-                ids.add_null();
-            }
-            types.add_bytes(as_plain_text(event_.type));
-            parks.add_bool(letter.parks);
-            const Cause& cause = letter.cause;
-            classes.add_bytes(name_of(cause.failure_class));
-            reasons.add_bytes(cause.reason);
-            add_text_or_null(sqlstates, cause.sqlstate);
-            add_text_or_null(constraints, cause.constraint);
-            add_text_or_null(statements, cause.statement);
-            errors.add_bytes(as_plain_text(cause.error));
-            attempts.add_int4(cause.attempt_count);
-        }
-        queue_records(kInsertLetters, records,
-                      {&ids, &types, &parks, &classes, &reasons, &sqlstates, &constraints,
-                       &statements, &errors, &attempts});
-    }
-    if (new_keys.size() > 0) {
-        pg::Params params = key_of(projection_, where);
-        pipeline.queue(kInsertKeys, params.array(new_keys));
-    }
-    if (parked.empty()) return;
-    RecordArrays records;
-    for (const size_t index : parked) {
-        fill(index, event_);
-        records.add(event_);
-    }
-    queue_records(kInsertParked, records, {});
+void DeadLetters::queue(pg::Pipeline& pipeline, const RecordsSetAside& records) {
+    if (!records.letters.empty()) queue_letters(pipeline, records);
+    if (!records.parked.empty()) queue_parked(pipeline, records);
 }
 
-void DeadLetters::queue_copies(pg::Pipeline& pipeline, const TopicPartition& where,
-                               const FillEvent& fill, const std::vector<DeadLetter>& letters) {
-    if (letters.empty() || !is_copied(where)) return;
+void DeadLetters::queue_letters(pg::Pipeline& pipeline, const RecordsSetAside& records) {
+    RecordArrays as_they_were;
+    CauseArrays causes;
+    pg::ArrayBuilder new_keys{pg::Type::kBytea};
+    for (const DeadLetter& letter : records.letters) {
+        records.fill(letter.index, event_);
+        as_they_were.add(event_);
+        if (letter.parks) new_keys.add_bytes(*event_.key);
+        // Only now: an envelope gives the event other headers and another payload.
+        parser_.parse(event_);
+        causes.add(event_, letter);
+    }
+    pg::Params params = place_and_caps(records.where);
+    as_they_were.bind(params);
+    causes.bind(params);
+    pipeline.queue(kInsertLetters, params);
+    if (new_keys.size() > 0) {
+        pipeline.queue(kInsertKeys, place_of(projection_, records.where).array(new_keys));
+    }
+}
+
+void DeadLetters::queue_parked(pg::Pipeline& pipeline, const RecordsSetAside& records) {
+    RecordArrays as_they_were;
+    for (const size_t index : records.parked) {
+        records.fill(index, event_);
+        as_they_were.add(event_);
+    }
+    pg::Params params = place_and_caps(records.where);
+    as_they_were.bind(params);
+    pipeline.queue(kInsertParked, params);
+}
+
+void DeadLetters::queue_copies(pg::Pipeline& pipeline, const RecordsSetAside& records) {
+    if (records.letters.empty() || !is_copied(records.where)) return;
     pg::ArrayBuilder topics{pg::Type::kText};
     pg::ArrayBuilder keys{pg::Type::kText};
     pg::ArrayBuilder types{pg::Type::kText};
     pg::ArrayBuilder headers{pg::Type::kJson};
     pg::ArrayBuilder values{pg::Type::kBytea};
     pg::ArrayBuilder ids{pg::Type::kUuid};
-    for (const DeadLetter& letter : letters) {
-        fill(letter.index, event_);
-        topics.add_bytes(letter_topic(where.topic, projection_.name));
+    for (const DeadLetter& letter : records.letters) {
+        records.fill(letter.index, event_);
+        topics.add_bytes(letter_topic(records.where.topic, projection_.name));
         if (event_.key) {
             keys.add_bytes(key_text(event_));
         } else {
@@ -204,6 +206,12 @@ void DeadLetters::queue_copies(pg::Pipeline& pipeline, const TopicPartition& whe
     pg::Params params;
     pipeline.queue(kPublishCopies, params.array(topics).array(keys).array(types).array(headers)
                                        .array(values).array(ids));
+}
+
+pg::Params DeadLetters::place_and_caps(const TopicPartition& where) const {
+    pg::Params params = place_of(projection_, where);
+    params.int8(options_.letter_count_max).int8(options_.parked_count_max);
+    return params;
 }
 
 // What comes from a dead-letter topic would go round and round.

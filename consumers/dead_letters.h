@@ -24,6 +24,14 @@ struct DeadLetterOptions {
 KeySet read_parked_keys(pg::Session& session, const ProjectionName& projection,
                         const TopicPartition& where);
 
+// What a batch sets aside of one partition; `parked` are indexes, in order.
+struct RecordsSetAside {
+    const TopicPartition& where;
+    const FillEvent& fill;
+    const std::vector<DeadLetter>& letters;
+    const std::vector<size_t>& parked;
+};
+
 // Writes what a batch sets aside, in the batch's own transaction: dead letters, parked events and
 // the Kafka copies of the letters (PROTOCOL 7.7). One loop's; not thread-safe.
 class DeadLetters {
@@ -32,15 +40,17 @@ class DeadLetters {
         : projection_(std::move(projection)), options_(options) {}
 
     // Queues the statements; nothing for what is empty. A record that has its letter already, since
-    // an operator moved the position back, keeps it. `parked`: indexes, in order.
-    void queue(pg::Pipeline& pipeline, const TopicPartition& where, const FillEvent& fill,
-               const std::vector<DeadLetter>& letters, const std::vector<size_t>& parked);
+    // an operator moved the position back, keeps it.
+    void queue(pg::Pipeline& pipeline, const RecordsSetAside& records);
     // Queues the copies, if any are to be made. May fail where the letters do not: the role may not
     // publish, the topic's name is too long.
-    void queue_copies(pg::Pipeline& pipeline, const TopicPartition& where, const FillEvent& fill,
-                      const std::vector<DeadLetter>& letters);
+    void queue_copies(pg::Pipeline& pipeline, const RecordsSetAside& records);
 
   private:
+    void queue_letters(pg::Pipeline& pipeline, const RecordsSetAside& records);
+    void queue_parked(pg::Pipeline& pipeline, const RecordsSetAside& records);
+    // The parameters that both statements begin with.
+    pg::Params place_and_caps(const TopicPartition& where) const;
     bool is_copied(const TopicPartition& where) const;
 
     const ProjectionName projection_;

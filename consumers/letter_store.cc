@@ -1,11 +1,15 @@
 #include "consumers/letter_store.h"
 
+#include <algorithm>
+
 #include "core/check.h"
 #include "schema/plain_text.h"
 
 namespace millrace {
 
 namespace {
+
+constexpr int64_t kPage = 500;
 
 constexpr std::string_view kList = R"(
     SELECT id, projection, version, topic, partition, record_offset, key, event_type, parks, class,
@@ -64,12 +68,6 @@ constexpr std::string_view kKeysWithoutLetter = R"(
             AND l.partition = k.partition AND l.key_digest = k.key_digest AND l.parks)
     ORDER BY k.projection, k.version, k.topic, k.partition, k.key_digest)";
 
-constexpr std::string_view kLockPosition = R"(
-    SELECT
-    FROM millrace.positions
-    WHERE projection = $1 AND version = $2 AND topic = $3 AND partition = $4
-    FOR UPDATE)";
-
 constexpr std::string_view kQueue = R"(
     SELECT id, record_offset, record_time, key, value, headers::text, found_count
     FROM (
@@ -107,11 +105,8 @@ constexpr std::string_view kRemoveParked = R"(
           SELECT sha256(r.key), r.record_offset
           FROM unnest($5::bytea[], $6::bigint[]) AS r(key, record_offset)))";
 
-constexpr std::string_view kCountRemoved = R"(
-    UPDATE millrace.positions
-    SET letter_count = letter_count - $5,
-        parked_count = parked_count - $6
-    WHERE projection = $1 AND version = $2 AND topic = $3 AND partition = $4)";
+constexpr std::string_view kCountRemoved =
+    "SELECT millrace.count_set_aside($1, $2, $3, $4, -$5::bigint, -$6::bigint, 0, 0)";
 
 constexpr std::string_view kNoteFailure = R"(
     UPDATE millrace.dead_letters
@@ -134,17 +129,6 @@ constexpr std::string_view kFreeKeys = R"(
           FROM millrace.parked_events AS e
           WHERE e.projection = k.projection AND e.version = k.version AND e.topic = k.topic
             AND e.partition = k.partition AND e.key_digest = k.key_digest))";
-
-constexpr std::string_view kMoveEpoch = R"(
-    UPDATE millrace.positions
-    SET epoch = epoch + 1
-    WHERE projection = $1 AND version = $2 AND topic = $3 AND partition = $4)";
-
-pg::Params place_of(const ProjectionName& projection, const TopicPartition& where) {
-    pg::Params params;
-    params.text(projection.name).int4(projection.version).text(where.topic).int4(where.partition);
-    return params;
-}
 
 pg::Params params_of(const LetterFilter& filter) {
     pg::Params params;
@@ -254,6 +238,18 @@ std::vector<LetterLine> LetterStore::list(const LetterFilter& filter, int64_t af
     return lines;
 }
 
+void LetterStore::for_each_page(const LetterFilter& filter, int64_t count_max,
+                                const std::function<void(const std::vector<LetterLine>&)>& on_page) {
+    int64_t after = 0;
+    for (int64_t left = count_max; left > 0;) {
+        const std::vector<LetterLine> page = list(filter, after, std::min(left, kPage));
+        if (page.empty()) return;
+        on_page(page);
+        after = page.back().id;
+        left -= static_cast<int64_t>(page.size());
+    }
+}
+
 LetterCount LetterStore::count(const LetterFilter& filter) {
     const pg::Result row = session_.execute(kCount, params_of(filter));
     return {.letter_count = row.integer(0, 0), .newest_id = row.integer(0, 1)};
@@ -307,10 +303,6 @@ std::vector<ParkedKey> LetterStore::keys_without_letter(
              .key = rows.text(row, 4)});
     }
     return keys;
-}
-
-bool LetterStore::lock_position(const ProjectionName& projection, const TopicPartition& where) {
-    return session_.execute(kLockPosition, place_of(projection, where)).row_count() == 1;
 }
 
 QueuePart LetterStore::queue(const ProjectionName& projection, const TopicPartition& where,
@@ -374,7 +366,7 @@ int64_t LetterStore::free_keys(const ProjectionName& projection, const TopicPart
     pg::ArrayBuilder array = bytes_of(keys);
     const int64_t freed =
         session_.execute(kFreeKeys, place_of(projection, where).array(array)).affected_count();
-    if (freed > 0) session_.execute(kMoveEpoch, place_of(projection, where));
+    if (freed > 0) move_epoch(session_, projection, where);
     return freed;
 }
 

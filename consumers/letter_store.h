@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -118,6 +119,10 @@ class LetterStore {
 
     // By id, from behind `after` on.
     std::vector<LetterLine> list(const LetterFilter& filter, int64_t after, int64_t count_max);
+    // All of them, at most `count_max`, by id and some hundred at a time; what comes while it runs
+    // comes at the end.
+    void for_each_page(const LetterFilter& filter, int64_t count_max,
+                       const std::function<void(const std::vector<LetterLine>&)>& on_page);
     // And the newest id of them, 0 if there is none.
     LetterCount count(const LetterFilter& filter);
     std::vector<LetterGroup> summary(const LetterFilter& filter);
@@ -128,8 +133,6 @@ class LetterStore {
     std::vector<ParkedKey> keys_without_letter(const std::optional<std::string>& projection,
                                                const std::optional<std::string>& key);
 
-    // Locks the position of all that follows (PROTOCOL 7.5). False: there is none.
-    bool lock_position(const ProjectionName& projection, const TopicPartition& where);
     // The queues of those keys, letters and what waits behind them, in order, cut at `count_max`
     // records or about 8 MiB.
     QueuePart queue(const ProjectionName& projection, const TopicPartition& where,

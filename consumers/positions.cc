@@ -63,6 +63,17 @@ constexpr std::string_view kSetTopicId = R"(
     SET topic_id = $5
     WHERE projection = $1 AND version = $2 AND topic = $3 AND partition = $4 AND owner = $6)";
 
+constexpr std::string_view kLock = R"(
+    SELECT
+    FROM millrace.positions
+    WHERE projection = $1 AND version = $2 AND topic = $3 AND partition = $4
+    FOR UPDATE)";
+
+constexpr std::string_view kMoveEpoch = R"(
+    UPDATE millrace.positions
+    SET epoch = epoch + 1
+    WHERE projection = $1 AND version = $2 AND topic = $3 AND partition = $4)";
+
 constexpr const char* kMoveName = "millrace_move_position";
 constexpr std::string_view kMove =
     "SELECT millrace.move_position($1, $2, $3, $4, $5, $6, $7, $8)";
@@ -78,6 +89,22 @@ Position position_of(const pg::Result& row) {
 }
 
 }  // namespace
+
+pg::Params place_of(const ProjectionName& projection, const TopicPartition& where) {
+    pg::Params params;
+    params.text(projection.name).int4(projection.version).text(where.topic).int4(where.partition);
+    return params;
+}
+
+bool lock_position(pg::Session& session, const ProjectionName& projection,
+                   const TopicPartition& where) {
+    return session.execute(kLock, place_of(projection, where)).row_count() == 1;
+}
+
+void move_epoch(pg::Session& session, const ProjectionName& projection,
+                const TopicPartition& where) {
+    session.execute(kMoveEpoch, place_of(projection, where));
+}
 
 Positions::Positions(pg::Session& session, ProjectionName projection, Uuid owner)
     : session_(session), projection_(std::move(projection)), owner_(owner) {
@@ -124,7 +151,7 @@ void Positions::lock_making(pg::Transaction& transaction) {
 
 void Positions::create(pg::Transaction& transaction, const NewTopic& topic) {
     for (const NewPosition& position : topic.positions) {
-        pg::Params params = key(position.where);
+        pg::Params params = place_of(projection_, position.where);
         transaction.execute(kCreate, params.int8(position.next_offset).uuid(position.topic_id));
     }
     transaction.execute(kSetPartitionCount, pg::Params()
@@ -143,12 +170,12 @@ std::optional<Position> Positions::retake(const TopicPartition& where) {
 }
 
 bool Positions::terminate_owner(const TopicPartition& where) {
-    const pg::Result row = session_.execute(kTerminateOwner, key(where));
+    const pg::Result row = session_.execute(kTerminateOwner, place_of(projection_, where));
     return row.row_count() == 1 && row.boolean(0, 0);
 }
 
 void Positions::queue_move(pg::Pipeline& pipeline, const TopicPartition& where, const Move& move) {
-    pg::Params params = key(where);
+    pg::Params params = place_of(projection_, where);
     params.int8(move.from).int8(move.epoch).int8(move.to);
     if (move.leader_epoch) {
         params.int4(*move.leader_epoch);
@@ -159,32 +186,26 @@ void Positions::queue_move(pg::Pipeline& pipeline, const TopicPartition& where, 
 }
 
 std::optional<PositionRow> Positions::read(const TopicPartition& where) {
-    const pg::Result row = session_.execute(kRead, key(where).uuid(owner_));
+    const pg::Result row = session_.execute(kRead, place_of(projection_, where).uuid(owner_));
     if (row.row_count() == 0) return std::nullopt;
     return PositionRow{.position = position_of(row), .is_mine = row.boolean(0, 4)};
 }
 
 void Positions::set_topic_id(const TopicPartition& where, const Uuid& topic_id) {
-    session_.execute(kSetTopicId, key(where).uuid(topic_id).uuid(owner_));
+    session_.execute(kSetTopicId, place_of(projection_, where).uuid(topic_id).uuid(owner_));
 }
 
 std::optional<Position> Positions::take_by(std::string_view statement,
                                            const TopicPartition& where) {
     pg::Transaction transaction(session_);
     transaction.execute(kLockTimeout);
-    pg::Params params = key(where);
+    pg::Params params = place_of(projection_, where);
     const pg::Result row = transaction.execute(
         statement,
         params.uuid(owner_).int4(session_.backend_pid()).int8(session_.backend_started()));
     if (row.row_count() == 0) return std::nullopt;
     transaction.commit();
     return position_of(row);
-}
-
-pg::Params Positions::key(const TopicPartition& where) const {
-    pg::Params params;
-    params.text(projection_.name).int4(projection_.version).text(where.topic).int4(where.partition);
-    return params;
 }
 
 }  // namespace millrace

@@ -15,7 +15,19 @@ namespace millrace {
 struct ProjectionName {
     std::string name;
     int32_t version = 1;
+
+    auto operator<=>(const ProjectionName&) const = default;
 };
+
+// The four columns that name what a projection has of a partition, in every table.
+pg::Params place_of(const ProjectionName& projection, const TopicPartition& where);
+// For those who change what a partition's owner relies on, in their transaction: it waits for them,
+// and they for its batch (PROTOCOL 7.5). False: there is no such position.
+bool lock_position(pg::Session& session, const ProjectionName& projection,
+                   const TopicPartition& where);
+// The owner's next compare-and-set fails, and it reads anew.
+void move_epoch(pg::Session& session, const ProjectionName& projection,
+                const TopicPartition& where);
 
 // Where a projection stands on one partition, as its owner holds it.
 struct Position {
@@ -52,7 +64,7 @@ struct Move {
     std::optional<int32_t> leader_epoch;
 };
 
-// All SQL on millrace.positions and millrace.position_topics, for one projection and one loop:
+// The SQL on millrace.positions and millrace.position_topics of one projection and one loop:
 // `owner` is the loop's, not the process's, or a fenced thread would adopt its sibling's epoch. On
 // the session of that loop.
 class Positions {
@@ -90,8 +102,6 @@ class Positions {
     void lock_making(pg::Transaction& transaction);
     void create(pg::Transaction& transaction, const NewTopic& topic);
     std::optional<Position> take_by(std::string_view statement, const TopicPartition& where);
-    // The four columns that name a position.
-    pg::Params key(const TopicPartition& where) const;
 
     pg::Session& session_;
     ProjectionName projection_;

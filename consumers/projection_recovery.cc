@@ -153,8 +153,7 @@ void ProjectionWorker::set_aside(OwnedPartition& partition, const Refusal& refus
     const size_t index = batch_->items.front();
     records_of(partition)(index, event);
     batch_->set_aside({.index = index,
-                       .parks = options_.letters.on_poison == OnPoison::kParkKey &&
-                                event.key.has_value(),
+                       .parks = parks_key(options_.letters.on_poison, event),
                        .cause = cause_of(refusal, failure_class,
                                          partition.refusal_counts[failure_class])},
                       event);

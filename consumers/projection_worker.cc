@@ -171,7 +171,7 @@ SentInParts ProjectionWorker::send_batch(const OwnedPartition& partition) {
     if (!batch_->is_in_parts) return {.refusal = send(tools, fill, *batch_)};
     const auto attempts = partition.refusal_counts.find(FailureClass::kRecord);
     const BisectionOptions options{
-        .parks = options_.letters.on_poison == OnPoison::kParkKey,
+        .on_poison = options_.letters.on_poison,
         .overrides = options_.overrides,
         .attempt_count = attempts == partition.refusal_counts.end() ? 1 : attempts->second};
     const size_t letter_count = batch_->letters.size();

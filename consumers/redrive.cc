@@ -44,7 +44,19 @@ std::string text_of(const Cause& cause) {
 
 }  // namespace
 
-// One transaction's worth of some letters and keys, and what came of them so far.
+// What one transaction runs.
+struct Redrive::Part {
+    TopicPartition where;
+    std::vector<StoredRecord> records{};
+    std::vector<size_t> items{};  // Of them, those to be applied.
+    std::vector<DeadLetter> unparsable{};
+
+    FillEvent fill() const {
+        return [this](size_t index, Event& event) { records[index].fill(where, event); };
+    }
+};
+
+// Some letters and keys of one partition, and what came of them so far.
 struct Redrive::Round {
     Round(TopicPartition place, int64_t count_max)
         : where(std::move(place)), event_count_max(count_max) {}
@@ -57,16 +69,9 @@ struct Redrive::Round {
     RedrivenLetters done;
     Redriven of_no_letter;  // Of keys that wait behind none.
 
-    // Of the next transaction.
-    int64_t event_count_max;
-    std::vector<StoredRecord> records;
-    std::vector<size_t> items;
-    std::vector<DeadLetter> unparsable;
+    int64_t event_count_max;  // Of the next transaction.
     bool has_more = false;
 
-    FillEvent fill() const {
-        return [this](size_t index, Event& event) { records[index].fill(where, event); };
-    }
     // The key's queue is left as it is from here on.
     void stop(const std::string& key, const std::string& why) {
         keys.erase(key);
@@ -187,29 +192,30 @@ void Redrive::try_round(Round& round) {
     pg::Transaction transaction(session_);
     // As a batch does (PROTOCOL 7.1, 7.5): it waits for this one, and this one for it.
     session_.execute("SET LOCAL lock_timeout = '2s'");
-    if (!store_.lock_position(projection_, round.where)) {
+    if (!lock_position(session_, projection_, round.where)) {
         throw fatal("position_missing", round.where.text() +
                                             ": its row in millrace.positions was removed; put it "
                                             "back, or discard the letters");
     }
-    choose(round);
+    // What comes of it counts once it is committed.
+    Round next = round;
+    const Part part = choose(next);
+    const FillEvent fill = part.fill();
     BisectionResult found =
-        bisect(session_, handler_, round.fill(), round.items, /*is_known_bad=*/false,
-               {.parks = true, .overrides = without_waiting(options_.overrides)},
-               StormBreaker(kNoStorm));
+        bisect(session_, handler_, {.fill = fill, .items = part.items},
+               {.overrides = without_waiting(options_.overrides)}, StormBreaker(kNoStorm));
     if (found.refusal) {
         const FailureClass failure_class = class_of(found.refusal->error.sqlstate);
         // One event alone asks for more than the server gives (PROTOCOL 7.8).
-        if (failure_class != FailureClass::kOverload || round.items.size() != 1) {
+        if (failure_class != FailureClass::kOverload || part.items.size() != 1) {
             throw pg::failure_of(found.refusal->error);
         }
-        found.letters.push_back({.index = round.items.front(),
+        found.letters.push_back({.index = part.items.front(),
                                  .parks = true,
                                  .cause = cause_of(*found.refusal, failure_class, 1)});
     }
-    for (const DeadLetter& letter : round.unparsable) found.letters.push_back(letter);
-    Round next = round;
-    settle(next, found);
+    for (const DeadLetter& letter : part.unparsable) found.letters.push_back(letter);
+    settle(next, part, found);
     MILLRACE_CRASH_POINT("redrive.before_commit");
     if (options_.is_dry_run) {
         session_.rollback();
@@ -225,52 +231,52 @@ void Redrive::try_round(Round& round) {
 }
 
 // Under the position's lock, so that nothing comes to the queues meanwhile.
-void Redrive::choose(Round& round) {
-    round.items.clear();
-    round.unparsable.clear();
+Redrive::Part Redrive::choose(Round& round) {
     const std::vector<std::string> keys(round.keys.begin(), round.keys.end());
-    QueuePart part = store_.queue(projection_, round.where, keys, round.event_count_max);
-    round.records = std::move(part.records);
-    round.has_more = part.is_cut;
+    QueuePart queued = store_.queue(projection_, round.where, keys, round.event_count_max);
+    Part part{.where = round.where, .records = std::move(queued.records)};
+    round.has_more = queued.is_cut;
     std::vector<int64_t> alone;
     for (const auto& [id, letter] : round.letters) {
         if (!letter.parks) alone.push_back(id);
     }
-    const auto room = std::max<size_t>(round.records.empty() ? 1 : 0,
-                                       static_cast<size_t>(round.event_count_max) -
-                                           round.records.size());
+    const auto room = std::max<size_t>(
+        part.records.empty() ? 1 : 0,
+        static_cast<size_t>(round.event_count_max) - part.records.size());
     if (alone.size() > room) {
         alone.resize(room);
         round.has_more = true;
     }
-    for (StoredRecord& record : store_.records(alone)) round.records.push_back(std::move(record));
-    std::sort(round.records.begin(), round.records.end(),
+    for (StoredRecord& record : store_.records(alone)) part.records.push_back(std::move(record));
+    std::sort(part.records.begin(), part.records.end(),
               [](const StoredRecord& a, const StoredRecord& b) { return a.offset < b.offset; });
 
     std::map<std::string, std::string> stopped;  // Keys, and why.
-    for (size_t i = 0; i < round.records.size(); ++i) {
-        const StoredRecord& record = round.records[i];
+    for (size_t i = 0; i < part.records.size(); ++i) {
+        const StoredRecord& record = part.records[i];
         if (record.key && stopped.contains(*record.key)) continue;
         if (record.letter_id && !round.letters.contains(*record.letter_id)) {
             stopped[*record.key] = "letter " + std::to_string(*record.letter_id) +
                                    " of its key stands before it";
             continue;
         }
-        if (std::optional<Cause> cause = parse_failure(round, record)) {
+        if (std::optional<Cause> cause = parse_failure(part.where, record)) {
             if (record.key) stopped[*record.key] = "an earlier event of its key failed";
-            round.unparsable.push_back(
+            part.unparsable.push_back(
                 {.index = i, .parks = record.key.has_value(), .cause = *std::move(cause)});
             continue;
         }
-        round.items.push_back(i);
+        part.items.push_back(i);
     }
     for (const auto& [key, why] : stopped) round.stop(key, why);
     // With fewer keys there may be another part of the others' queues.
-    if (round.items.empty() && stopped.empty()) round.has_more = false;
+    if (part.items.empty() && stopped.empty()) round.has_more = false;
+    return part;
 }
 
-std::optional<Cause> Redrive::parse_failure(const Round& round, const StoredRecord& record) {
-    record.fill(round.where, event_);
+std::optional<Cause> Redrive::parse_failure(const TopicPartition& where,
+                                            const StoredRecord& record) {
+    record.fill(where, event_);
     parser_.parse(event_);
     handler_.clear();
     try {
@@ -282,10 +288,10 @@ std::optional<Cause> Redrive::parse_failure(const Round& round, const StoredReco
     }
 }
 
-void Redrive::settle(Round& round, const BisectionResult& found) {
+void Redrive::settle(Round& round, const Part& part, const BisectionResult& found) {
     std::vector<StoredRecord> taken;
     for (const size_t index : found.applied) {
-        const StoredRecord& record = round.records[index];
+        const StoredRecord& record = part.records[index];
         if (record.letter_id) {
             round.decide(*record.letter_id, Redriven::Outcome::kApplied, "", "");
             if (record.key) round.letter_of_key[*record.key] = *record.letter_id;
@@ -295,7 +301,7 @@ void Redrive::settle(Round& round, const BisectionResult& found) {
         taken.push_back(record);
     }
     for (const DeadLetter& letter : found.letters) {
-        const StoredRecord& record = round.records[letter.index];
+        const StoredRecord& record = part.records[letter.index];
         if (!record.letter_id) {
             // It becomes a letter of its own: below.
             taken.push_back(record);
@@ -306,7 +312,7 @@ void Redrive::settle(Round& round, const BisectionResult& found) {
                      text_of(letter.cause));
     }
     store_.remove(projection_, round.where, taken);
-    note_parked_failures(round, found);
+    note_parked_failures(round, part, found);
     std::set<std::string> touched = round.keys;
     for (const StoredRecord& record : taken) {
         if (record.key) touched.insert(*record.key);
@@ -314,16 +320,17 @@ void Redrive::settle(Round& round, const BisectionResult& found) {
     store_.free_keys(projection_, round.where, {touched.begin(), touched.end()});
     // A key stops at its failure.
     for (const DeadLetter& letter : found.letters) {
-        const StoredRecord& record = round.records[letter.index];
+        const StoredRecord& record = part.records[letter.index];
         if (record.key) round.stop(*record.key, "an earlier event of its key failed");
     }
 }
 
 // Events that waited, and are poisoned themselves.
-void Redrive::note_parked_failures(Round& round, const BisectionResult& found) {
+void Redrive::note_parked_failures(Round& round, const Part& part,
+                                   const BisectionResult& found) {
     std::vector<DeadLetter> letters;
     for (const DeadLetter& letter : found.letters) {
-        const StoredRecord& record = round.records[letter.index];
+        const StoredRecord& record = part.records[letter.index];
         if (record.letter_id) continue;
         letters.push_back(letter);
         round.of_key(*record.key).stopped_at = round.where.text() + "@" +
@@ -331,14 +338,18 @@ void Redrive::note_parked_failures(Round& round, const BisectionResult& found) {
                                                text_of(letter.cause);
     }
     if (letters.empty()) return;
+    const FillEvent fill = part.fill();
+    const std::vector<size_t> none;
+    const RecordsSetAside set_aside{
+        .where = part.where, .fill = fill, .letters = letters, .parked = none};
     {
         pg::Pipeline pipeline(session_);
-        letters_.queue(pipeline, round.where, round.fill(), letters, {});
+        letters_.queue(pipeline, set_aside);
         pipeline.finish().value();
     }
     session_.execute("SAVEPOINT copies");
     pg::Pipeline pipeline(session_);
-    letters_.queue_copies(pipeline, round.where, round.fill(), letters);
+    letters_.queue_copies(pipeline, set_aside);
     const pg::PipelineOutcome copied = pipeline.finish();
     if (!copied.error) return;
     // The letter stands without it.

@@ -61,14 +61,16 @@ class Redrive {
     Redriven finish(const TopicPartition& where, const std::string& key);
 
   private:
+    struct Part;
     struct Round;
 
     void run_round(Round& round, RedrivenLetters& done);
     void try_round(Round& round);
-    void choose(Round& round);
-    std::optional<Cause> parse_failure(const Round& round, const StoredRecord& record);
-    void settle(Round& round, const BisectionResult& found);
-    void note_parked_failures(Round& round, const BisectionResult& found);
+    // The next part; keys whose turn it can't be leave the round.
+    Part choose(Round& round);
+    std::optional<Cause> parse_failure(const TopicPartition& where, const StoredRecord& record);
+    void settle(Round& round, const Part& part, const BisectionResult& found);
+    void note_parked_failures(Round& round, const Part& part, const BisectionResult& found);
 
     pg::Session& session_;
     Handler& handler_;

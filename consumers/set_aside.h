@@ -19,6 +19,11 @@ enum class OnPoison {
     kHalt,     // The projection waits for a human.
 };
 
+// Whether later events of this one's key wait behind its letter. One without a key has none.
+inline bool parks_key(OnPoison on_poison, const Event& event) {
+    return on_poison == OnPoison::kParkKey && event.key.has_value();
+}
+
 // Why a record can't be applied.
 struct Cause {
     FailureClass failure_class = FailureClass::kRecord;

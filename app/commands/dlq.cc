@@ -18,7 +18,6 @@ namespace millrace {
 
 namespace {
 
-constexpr int64_t kPage = 500;
 constexpr int64_t kListed = 100;
 constexpr size_t kErrorWidth = 60;
 constexpr size_t kKeyWidth = 30;
@@ -159,18 +158,13 @@ int export_letters(const Arguments& arguments, const Config& config) {
     prepare_verb(config);
     Connection connection(config);
     LetterStore store(connection.session);
-    int64_t after = 0;
-    for (int64_t left = limit_of(arguments, INT64_MAX); left > 0;) {
-        const std::vector<LetterLine> page =
-            store.list(arguments.letters, after, std::min(left, kPage));
-        if (page.empty()) break;
-        for (const LetterLine& letter : page) {
-            const std::optional<StoredRecord> record = store.record(letter.id);
-            if (record) print_json_line(std::cout, letter_json(letter, *record));
-        }
-        after = page.back().id;
-        left -= static_cast<int64_t>(page.size());
-    }
+    store.for_each_page(
+        arguments.letters, limit_of(arguments, INT64_MAX), [&store](const auto& page) {
+            for (const LetterLine& letter : page) {
+                const std::optional<StoredRecord> record = store.record(letter.id);
+                if (record) print_json_line(std::cout, letter_json(letter, *record));
+            }
+        });
     return 0;
 }
 
@@ -238,7 +232,7 @@ int redrive(const Arguments& arguments, const Config& config) {
 bool discard_one(pg::Session& session, const LetterLine& letter, const std::string& reason) {
     LetterStore store(session);
     pg::Transaction transaction(session);
-    store.lock_position(letter.projection, letter.where);
+    lock_position(session, letter.projection, letter.where);
     const std::optional<StoredRecord> record = store.record(letter.id);
     if (!record) return false;
     store.remove(letter.projection, letter.where, {*record});
@@ -262,12 +256,8 @@ int discard(const Arguments& arguments, const Config& config) {
     Connection connection(config);
     check_names(connection.session, arguments.letters);
     LetterStore store(connection.session);
-    int64_t after = 0;
     int64_t count = 0;
-    for (int64_t left = limit_of(arguments, INT64_MAX); left > 0;) {
-        const std::vector<LetterLine> page =
-            store.list(arguments.letters, after, std::min(left, kPage));
-        if (page.empty()) break;
+    const auto discard_page = [&](const std::vector<LetterLine>& page) {
         for (const LetterLine& letter : page) {
             const bool is_done = discard_one(connection.session, letter, arguments.reason);
             if (is_done) ++count;
@@ -275,9 +265,8 @@ int discard(const Arguments& arguments, const Config& config) {
                       << letter.origin() << ": " << (is_done ? "discarded" : "gone already")
                       << "\n";
         }
-        after = page.back().id;
-        left -= static_cast<int64_t>(page.size());
-    }
+    };
+    store.for_each_page(arguments.letters, limit_of(arguments, INT64_MAX), discard_page);
     std::cout << "\n" << with_commas(count) << " discarded\n";
     // What waited behind them goes on.
     RedriveReport report(/*is_json=*/false, /*is_dry_run=*/false, 0);

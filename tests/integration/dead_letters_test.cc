@@ -555,7 +555,7 @@ TEST(Redrive, FinishesAKeyThatWaitsBehindNoLetter) {
         pg::Transaction transaction(redriving.session());
         const std::vector<LetterLine> letters = store.list({}, 0, 1);
         const std::optional<StoredRecord> record = store.record(letters[0].id);
-        store.lock_position(letters[0].projection, letters[0].where);
+        lock_position(redriving.session(), letters[0].projection, letters[0].where);
         store.remove(letters[0].projection, letters[0].where, {*record});
         transaction.commit();
     }
@@ -617,7 +617,7 @@ TEST(DeadLetters, ABatchKeptOverALostSessionIsCollectedAnew) {
         LetterStore store(side.session());
         pg::Transaction transaction(side.session());
         const LetterLine letter = store.list({}, 0, 1).front();
-        store.lock_position(letter.projection, letter.where);
+        lock_position(side.session(), letter.projection, letter.where);
         feed.send_counted(10, 10, 1);
         ASSERT_TRUE(eventually(20s, [&] {
             return watch.execute("SELECT count(*) FROM pg_stat_activity "
