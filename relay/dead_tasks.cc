@@ -6,8 +6,6 @@ namespace millrace {
 
 namespace {
 
-constexpr int64_t kPostgresEpochUs = 946684800000000;  // 2000-01-01 in microseconds since 1970.
-
 // From each queue to the next by the index: a queue of a million rows costs as much as one of two.
 constexpr std::string_view kParked = R"(
     WITH RECURSIVE queues AS (
@@ -70,30 +68,25 @@ constexpr std::string_view kPassMarks = R"(
     WHERE d.lane = first.lane AND d.id = first.id AND d.event_id = first.event_id
     RETURNING d.lane, d.queued_behind)";
 
-constexpr std::string_view kTakeBack = R"(
-    WITH was AS (
-        SELECT lane, id, event_id, queued_behind
-        FROM millrace.dead_tasks
-        WHERE lane = $4 AND id = $5 AND event_id = $6)
-    UPDATE millrace.dead_tasks d
-    SET reason = $1, detail = $2, released_at = NULL, since = clock_timestamp(),
-        queued_behind = CASE WHEN $3 THEN d.queued_behind END
-    FROM was
-    WHERE d.lane = was.lane AND d.id = was.id AND d.event_id = was.event_id
-    RETURNING was.lane, was.queued_behind)";
+constexpr std::string_view kOne = "lane = $4 AND id = $5 AND event_id = $6";
+constexpr std::string_view kReleasedOfTopic =
+    "lane = ANY ($4::smallint[]) AND released_at IS NOT NULL AND topic = $5 LIMIT 10000";
 
-constexpr std::string_view kTakeBackTopic = R"(
+// $1 reason, $2 detail, $3 whether their keys stay parked; then what `which` needs.
+std::string take_back_sql(std::string_view which) {
+    return R"(
     WITH was AS (
         SELECT lane, id, event_id, queued_behind
         FROM millrace.dead_tasks
-        WHERE lane = ANY ($4::smallint[]) AND released_at IS NOT NULL AND topic = $5
-        LIMIT 10000)
+        WHERE )" +
+           std::string(which) + R"()
     UPDATE millrace.dead_tasks d
     SET reason = $1, detail = $2, released_at = NULL, since = clock_timestamp(),
         queued_behind = CASE WHEN $3 THEN d.queued_behind END
     FROM was
     WHERE d.lane = was.lane AND d.id = was.id AND d.event_id = was.event_id
     RETURNING was.lane, was.queued_behind)";
+}
 
 constexpr std::string_view kCandidates = R"(
     SELECT d.lane, d.id, d.event_id, d.queued_behind, d.released_at IS NOT NULL
@@ -184,7 +177,7 @@ void DeadTasks::add(const std::vector<DeadEntry>& entries) {
         add_text(payloads, task.payload_is_bytes ? std::nullopt : task.payload);
         add_text(payload_bytes, task.payload_is_bytes ? task.payload : std::nullopt);
         add_text(headers, task.headers);
-        created.add_int8(task.created_at_us - kPostgresEpochUs);
+        created.add_int8(task.created_at_us - pg::kEpochUs);
         reasons.add_bytes(entry.reason);
         details.add_bytes(entry.detail);
         if (entry.queue) {
@@ -224,7 +217,7 @@ bool DeadTasks::take_back(const TaskId& task, const std::string& reason,
     pg::Params params;
     params.text(reason).text(detail).boolean(parks_key);
     params.int2(task.lane).int8(task.id).uuid(task.event_id);
-    return taken_back(session_.execute(kTakeBack, params), parks_key) > 0;
+    return taken_back(session_.execute(take_back_sql(kOne), params), parks_key) > 0;
 }
 
 int64_t DeadTasks::take_back_topic(const std::vector<int16_t>& lanes, const std::string& topic,
@@ -234,7 +227,7 @@ int64_t DeadTasks::take_back_topic(const std::vector<int16_t>& lanes, const std:
     for (const int16_t lane : lanes) array.add_int2(lane);
     pg::Params params;
     params.text(reason).text(detail).boolean(parks_key).array(array).text(topic);
-    return taken_back(session_.execute(kTakeBackTopic, params), parks_key);
+    return taken_back(session_.execute(take_back_sql(kReleasedOfTopic), params), parks_key);
 }
 
 int64_t DeadTasks::taken_back(const pg::Result& rows, bool parks_key) {

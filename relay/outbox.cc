@@ -11,8 +11,6 @@ namespace millrace {
 
 namespace {
 
-// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamps begin.
-
 // Parameters of kEffectiveFloorSql, then of each statement.
 constexpr int kFloorParams = 3;
 
