@@ -3,7 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <functional>
+
 #include "consumers/projection_worker.h"
+#include "tests/support/broker.h"
 #include "tests/support/counted.h"
 #include "tests/support/eventually.h"
 
@@ -211,27 +215,79 @@ TEST(BatchRefused, BeforeAnyBatchForWantOfTimeIsWaitedFor) {
     EXPECT_EQ(counted.halted_reason(), std::nullopt);
 }
 
-TEST(BatchRefused, ByTheEnvironmentWaitsAndGoesOnByItself) {
-    Counted counted(1);
+// Waits as long as something around the projection is broken, accuses no record, and goes on.
+void expect_waits_for_the_environment(const Counted& counted, const ProjectionOptions& options,
+                                      const std::string& sqlstate,
+                                      const std::function<void()>& mend) {
     Feed feed(counted.topic);
     feed.send_counted(20, 2, 1);
-    RunningProjection running(counted);
-    ASSERT_TRUE(applies(counted, 20));
-
-    counted.database.connect().execute("ALTER TABLE public.totals RENAME TO gone");
-    feed.send_counted(20, 2, 1);
+    RunningProjection running(counted, options);
     ASSERT_TRUE(eventually(20s, [&] {
         const ProjectionStatus status = running.status();
-        return !status.waiting.empty() && contains(status.waiting[0], "42P01");
+        return !status.waiting.empty() && contains(status.waiting[0], sqlstate);
     }));
     EXPECT_GE(running.metric("millrace_projection_waiting"), 1);
     EXPECT_EQ(counted.halted_reason(), std::nullopt);
-    counted.database.connect().execute("ALTER TABLE public.gone RENAME TO totals");
+    mend();
 
-    ASSERT_TRUE(applies(counted, 40));
-    EXPECT_EQ(counted.fault(40), "");
+    ASSERT_TRUE(applies(counted, 20));
+    EXPECT_EQ(counted.fault(20), "");
+    EXPECT_EQ(counted.number("SELECT count(*) FROM millrace.dead_letters"), 0);
     EXPECT_TRUE(eventually(10s, [&] { return running.status().waiting.empty(); }));
     EXPECT_EQ(running.metric("millrace_projection_waiting"), 0);
+}
+
+TEST(BatchRefused, ByATableThatIsGoneWaitsAndGoesOnByItself) {
+    Counted counted(1);
+    pg::Session session = counted.database.connect();
+    session.execute("ALTER TABLE public.totals RENAME TO gone");
+
+    expect_waits_for_the_environment(counted, counted.options(), "42P01", [&session] {
+        session.execute("ALTER TABLE public.gone RENAME TO totals");
+    });
+}
+
+TEST(BatchRefused, ByARightThatWasRevokedWaitsAndGoesOnByItself) {
+    Counted counted(1);
+    pg::Session session = counted.database.connect();
+    const std::string name = fresh_name("worker");
+    const std::string role = "\"" + name + "\"";
+    session.execute("CREATE ROLE " + role);
+    session.execute("GRANT USAGE ON SCHEMA public, millrace TO " + role);
+    session.execute("GRANT ALL ON ALL TABLES IN SCHEMA public, millrace TO " + role);
+    session.execute("REVOKE INSERT ON public.applied FROM " + role);
+    ProjectionOptions options = counted.options();
+    options.session.url += " options='-c role=" + name + "'";
+
+    expect_waits_for_the_environment(counted, options, "42501", [&] {
+        session.execute("GRANT INSERT ON public.applied TO " + role);
+    });
+    session.execute("DROP OWNED BY " + role);
+    session.execute("DROP ROLE " + role);
+}
+
+// A device that is always full takes the place of the table's file.
+TEST(BatchRefused, ByAFullDiskWaitsAndGoesOnByItself) {
+    Counted counted(1);
+    pg::Session session = counted.database.connect();
+    // Nobody writes to the file later on.
+    session.execute("CHECKPOINT");
+    const std::string file =
+        session
+            .execute("SELECT current_setting('data_directory') || '/' || "
+                     "pg_relation_filepath('public.applied')")
+            .text(0, 0);
+    const std::string kept = file + ".kept";
+    std::filesystem::rename(file, kept);
+    std::filesystem::create_symlink("/dev/full", file);
+
+    expect_waits_for_the_environment(counted, counted.options(), "53100", [&] {
+        std::filesystem::remove(file);
+        std::filesystem::rename(kept, file);
+        // The worker's backend has the device open.
+        session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        "WHERE datname = current_database() AND pid <> pg_backend_pid()");
+    });
 }
 
 TEST(BatchRefused, ForAConstraintHaltsTheFleetAndNamesIt) {

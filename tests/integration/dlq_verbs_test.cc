@@ -222,6 +222,43 @@ TEST_F(DlqVerbs, RedriveGoesOnWithWhatAKilledOneLeft) {
     EXPECT_EQ(installed_.number("SELECT count(*) FROM millrace.parked_keys"), 0);
 }
 
+// Twelve letters of keys of their own, whose cause is mended.
+TEST_F(DlqVerbs, RedriveKeepsToItsLimitAndItsRateAndSpeaksJson) {
+    installed_.execute("ALTER TABLE sums_v1.sums ADD CONSTRAINT none_bad "
+                       "CHECK (key NOT LIKE 'bad%')");
+    std::vector<FedMessage> bad;
+    for (int i = 0; i < 12; ++i) bad.push_back(feed_.counted("bad" + std::to_string(i), i % 4));
+    feed_.send(bad);
+    const Process worker = run();
+    ASSERT_TRUE(handles(12)) << worker.log();
+    installed_.execute("ALTER TABLE sums_v1.sums DROP CONSTRAINT none_bad");
+    const auto letter_count = [this] {
+        return installed_.number("SELECT count(*) FROM millrace.dead_letters");
+    };
+
+    const Finished some = millrace({"dlq", "redrive", "--limit", "4", "--output", "json"});
+
+    EXPECT_EQ(some.exit_code, 0) << some.output;
+    EXPECT_EQ(letter_count(), 8);
+    std::istringstream lines(some.output);
+    std::string line;
+    int applied_count = 0;
+    nlohmann::json last;
+    while (std::getline(lines, line)) {
+        last = nlohmann::json::parse(line);
+        if (last.at("outcome") == "applied") ++applied_count;
+    }
+    EXPECT_EQ(applied_count, 4);
+    EXPECT_EQ(last.at("outcome"), "end");
+    EXPECT_EQ(last.at("applied"), 4);
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_EQ(millrace({"dlq", "redrive", "--rate", "10"}).exit_code, 0);
+    // Eight at ten a second; however slow the machine is, it is never less.
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, 700ms);
+    EXPECT_EQ(letter_count(), 0);
+    EXPECT_EQ(installed_.number("SELECT count(*) FROM sums_v1.sums WHERE key LIKE 'bad%'"), 12);
+}
+
 TEST_F(DlqVerbs, NamesThatAreMistypedAreNotTakenForNothingToDo) {
     EXPECT_EQ(millrace({"dlq", "redrive", "--projection", "sms"}).exit_code, kExitUsage);
     EXPECT_EQ(millrace({"dlq", "redrive", "--id", "4711"}).exit_code, kExitUsage);

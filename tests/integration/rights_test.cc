@@ -5,14 +5,17 @@
 #include <librdkafka/rdkafka.h>
 
 #include <array>
+#include <functional>
 #include <stdexcept>
 
 #include "core/kafka/client.h"
 #include "core/kafka/handles.h"
 #include "tests/support/broker.h"
 #include "tests/support/eventually.h"
+#include "tests/support/folder.h"
 #include "tests/support/installed.h"
 #include "tests/support/own_broker.h"
+#include "tests/support/process.h"
 #include "tests/support/set_aside.h"
 
 namespace millrace::test {
@@ -128,6 +131,77 @@ TEST_F(Rights, TaskThatMayNotBeWrittenWaitsAndAccusesNothing) {
     EXPECT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; }));
     const Verdict verdict = installed_.verdict();
     EXPECT_TRUE(verdict.is_clean()) << verdict.text();
+}
+
+// A relay and a worker in one process, as they ship; the projection refuses two of twenty keys.
+class LetterTopic : public Rights {
+  protected:
+    LetterTopic() {
+        std::string text = installed_.config();
+        const std::string disabled = "projections: {enabled: false}";
+        text.replace(text.find(disabled), disabled.size(), "projections: {session_timeout: 1s}");
+        config_ = folder_.write("millrace.yaml", text);
+        folder_.write("projections/seen.sql",
+                      "/* millrace projection\n"
+                      "version: 1\n"
+                      "topics: [" + installed_.topic + "]\n"
+                      "columns:\n"
+                      "  n: {type: bigint, path: $.n}\n"
+                      "*/\n"
+                      "-- table\n"
+                      "CREATE TABLE seen (key text PRIMARY KEY, events bigint NOT NULL,\n"
+                      "                   CONSTRAINT others CHECK (key NOT IN ('k3', 'k4')))\n"
+                      "-- apply\n"
+                      "INSERT INTO seen AS t\n"
+                      "SELECT _key, count(n) FROM batch GROUP BY _key ORDER BY _key\n"
+                      "ON CONFLICT (key) DO UPDATE SET events = t.events + excluded.events\n");
+        const Finished up = run_program({"migrate", "up", "--config", config_}, {});
+        EXPECT_EQ(up.exit_code, 0) << up.output;
+    }
+
+    void expect_only_the_copies_wait(const std::string& reason,
+                                     const std::function<void()>& mend) {
+        const Process worker({.arguments = {"run", "--config", config_}, .environment = {}});
+        installed_.insert(200, 20);
+        ASSERT_TRUE(eventually(60s, [&] {
+            return dead_tasks(installed_, {.reason = reason}).size() == 2;
+        })) << worker.log();
+        // Beside them, and not behind them.
+        installed_.insert(200, 20);
+        EXPECT_TRUE(eventually(60s, [&] {
+            return installed_.pending_count() == 0 &&
+                   installed_.number("SELECT coalesce(sum(events), 0)::bigint FROM seen_v1.seen") ==
+                       360;
+        })) << worker.log();
+        EXPECT_EQ(installed_.number("SELECT count(*) FROM millrace.dead_letters"), 2);
+        EXPECT_EQ(installed_.number("SELECT count(*) FROM millrace.parked_events"), 38);
+        EXPECT_EQ(dead_count(installed_), 2);
+        const Verdict verdict = installed_.verdict();
+        EXPECT_TRUE(verdict.is_clean()) << verdict.text();
+        mend();
+
+        EXPECT_TRUE(eventually(60s, [&] {
+            retry(installed_);
+            return dead_count(installed_) == 0;
+        })) << worker.log();
+        EXPECT_EQ(count_records(copies_), 2U);
+    }
+
+    const std::string copies_ = installed_.topic + ".seen.dlq";
+    Folder folder_;
+    std::string config_;
+};
+
+// PROTOCOL 5.1, 7.7: the letter stands, and nothing waits but its copy.
+TEST_F(LetterTopic, ThatIsMissingHoldsUpNothingButTheCopies) {
+    expect_only_the_copies_wait("topic_missing", [this] { create_topic(copies_, 1); });
+}
+
+TEST_F(LetterTopic, ThatMayNotBeWrittenHoldsUpNothingButTheCopies) {
+    create_topic(copies_, 1);
+    forbid(copies_, Forbidden::kWrite);
+
+    expect_only_the_copies_wait("topic_not_authorised", [this] { allow(copies_); });
 }
 
 }  // namespace
