@@ -11,7 +11,7 @@
 #include "app/config.h"
 #include "app/demo/demo.h"
 #include "app/installer.h"
-#include "consumers/letter_store.h"
+#include "app/redriver.h"
 #include "core/pg/session.h"
 #include "relay/dead_task_verbs.h"
 #include "relay/ledger_resume.h"
@@ -31,14 +31,9 @@ struct Arguments {
     std::optional<Trust> trust;       // Of `ledger resume`.
     int task_count_max = 100'000;     // Of `outbox status`.
     DeadFilter dead;                  // Of `outbox list` and its like.
-    bool all_dead = false;
+    bool all_dead = false;            // Only has to be typed: an empty filter means every one.
     std::string projection;           // Of `projection resume`.
-    LetterFilter letters;             // Of the verbs of `dlq`.
-    int64_t letter_count_max = 0;     // 0: all of them.
-    bool is_dry_run = false;
-    bool is_out_of_order = false;
-    int redrive_count_max = 5;
-    double letters_per_second = 0;    // 0: as fast as it goes.
+    RedriverOptions redrive;          // Of the verbs of `dlq`.
     int64_t letter_id = 0;            // Of `dlq show`.
     DemoOptions demo;
     BenchOptions bench;

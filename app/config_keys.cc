@@ -51,8 +51,8 @@ constexpr ConfigKey kKeys[] = {
     {.name = "relay.on_unpublishable",
      .type = kChoice,
      .fallback = "park_key",
-     .help = "a task that can't be published: set it aside and let its key wait, set it alone "
-             "aside, or halt its lane",
+     .help = "a task that can't be published: set it aside and let its key wait, set it aside "
+             "alone, or halt its lane",
      .choices = "park_key|dead_letter|halt_lane"},
     {.name = "relay.topics.*.on_unpublishable",
      .type = kChoice,
@@ -95,8 +95,10 @@ constexpr ConfigKey kKeys[] = {
     {"projections.caps.parked", kCount, "100000",
      "most parked events of a projection; one more halts it", 1, 1'000'000'000},
     {"projections.storm.share", kShare, "0.05",
-     "a larger share of poisoned events among the last ones halts the projection"},
-    {"projections.storm.window", kCount, "1000", "how many the last ones are", 1, 1'000'000},
+     "a larger share of poisoned events among the last projections.storm.window halts the "
+     "projection"},
+    {"projections.storm.window", kCount, "1000",
+     "how many events that share is of, also while fewer were seen", 1, 1'000'000},
     {"projections.storm.in_a_row", kCount, "50", "so many poisoned events in a row halt it, too", 1,
      1'000'000},
     {"projections.overrides.*.threads", kCount, "",

@@ -8,12 +8,6 @@ namespace millrace {
 
 namespace {
 
-nlohmann::ordered_json bytes_json(const std::optional<std::string>& bytes) {
-    if (!bytes) return nullptr;
-    if (is_plain_text(*bytes)) return *bytes;
-    return {{"base64", encode_base64(*bytes)}};
-}
-
 // What a terminal would obey.
 std::string without_controls(const std::string& text) {
     constexpr char kDigits[] = "0123456789abcdef";
@@ -38,11 +32,17 @@ std::string shown_bytes(const std::optional<std::string>& bytes) {
     return is_plain_text(*bytes) ? without_controls(*bytes) : "base64 " + encode_base64(*bytes);
 }
 
+nlohmann::ordered_json bytes_json(const std::optional<std::string>& bytes) {
+    if (!bytes) return nullptr;
+    if (is_plain_text(*bytes)) return *bytes;
+    return {{"base64", encode_base64(*bytes)}};
+}
+
 std::string cause_text(const LetterLine& letter) {
-    std::string text = letter.reason;
-    if (letter.sqlstate) text += " " + *letter.sqlstate;
-    if (letter.constraint) text += " " + *letter.constraint;
-    return text;
+    return Cause{.reason = letter.reason,
+                 .sqlstate = letter.sqlstate.value_or(""),
+                 .constraint = letter.constraint.value_or("")}
+        .text();
 }
 
 std::string advice_for(const LetterLine& letter) {

@@ -12,7 +12,9 @@ namespace millrace {
 
 // As text, or as base64 with that word before it.
 std::string shown_bytes(const std::optional<std::string>& bytes);
-// Reason, SQLSTATE and constraint in one word each, for groups.
+// The same in JSON: a string, or {"base64": "..."}, or null.
+nlohmann::ordered_json bytes_json(const std::optional<std::string>& bytes);
+// As Cause::text has it.
 std::string cause_text(const LetterLine& letter);
 // What an operator can do about such a letter.
 std::string advice_for(const LetterLine& letter);

@@ -32,7 +32,7 @@ void RedriveReport::add(const ParkedKey& key, const Redriven& done) {
     note_stop(done);
     if (is_json_) {
         print_json_line(std::cout, {{"projection", key.projection.name},
-                                    {"key", shown_bytes(key.key)},
+                                    {"key", bytes_json(key.key)},
                                     {"outcome", "finished"},
                                     {"parked_applied", done.parked_count},
                                     {"stopped_at", done.stopped_at}});
@@ -49,9 +49,9 @@ void RedriveReport::print_end() const {
         for (const auto& [cause, count] : causes_) causes[cause] = count;
         print_json_line(std::cout, {{"outcome", "end"},
                                     {"dry_run", is_dry_run_},
-                                    {"applied", count_of("applied")},
-                                    {"failed", count_of("failed")},
-                                    {"skipped", count_of("skipped")},
+                                    {"applied", count_of(Redriven::Outcome::kApplied)},
+                                    {"failed", count_of(Redriven::Outcome::kFailed)},
+                                    {"skipped", count_of(Redriven::Outcome::kSkipped)},
                                     {"parked_applied", parked_count_},
                                     {"new_letters", stop_count_},
                                     {"causes", causes}});
@@ -64,9 +64,9 @@ void RedriveReport::print_end() const {
 }
 
 std::string RedriveReport::text() const {
-    std::string text = with_commas(count_of("applied")) + " applied, " +
-                       with_commas(count_of("failed")) + " failed again, " +
-                       with_commas(count_of("skipped")) + " skipped; " +
+    std::string text = with_commas(count_of(Redriven::Outcome::kApplied)) + " applied, " +
+                       with_commas(count_of(Redriven::Outcome::kFailed)) + " failed again, " +
+                       with_commas(count_of(Redriven::Outcome::kSkipped)) + " skipped; " +
                        with_commas(parked_count_) + " events behind them applied";
     if (stop_count_ > 0) {
         text += "; " + with_commas(stop_count_) + " keys stop at a letter of their own";
@@ -76,7 +76,7 @@ std::string RedriveReport::text() const {
 
 void RedriveReport::add(const LetterLine& letter, const Redriven& redriven) {
     const std::string outcome(name_of(redriven.outcome));
-    ++counts_[outcome];
+    ++counts_[redriven.outcome];
     ++done_count_;
     parked_count_ += redriven.parked_count;
     if (!redriven.cause.empty()) ++causes_[outcome + ": " + redriven.cause];
@@ -120,7 +120,7 @@ void RedriveReport::tell_progress() {
     std::cerr << std::endl;
 }
 
-int64_t RedriveReport::count_of(const std::string& outcome) const {
+int64_t RedriveReport::count_of(Redriven::Outcome outcome) const {
     const auto count = counts_.find(outcome);
     return count == counts_.end() ? 0 : count->second;
 }

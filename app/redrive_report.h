@@ -25,7 +25,9 @@ class RedriveReport {
 
     // The sum in one line.
     std::string text() const;
-    bool has_failures() const { return counts_.contains("failed") || stop_count_ > 0; }
+    bool has_failures() const {
+        return counts_.contains(Redriven::Outcome::kFailed) || stop_count_ > 0;
+    }
 
   private:
     using Clock = std::chrono::steady_clock;
@@ -33,14 +35,14 @@ class RedriveReport {
     void add(const LetterLine& letter, const Redriven& redriven);
     void note_stop(const Redriven& redriven);
     void tell_progress();
-    int64_t count_of(const std::string& outcome) const;
+    int64_t count_of(Redriven::Outcome outcome) const;
 
     const bool is_json_;
     const bool is_dry_run_;
     const int64_t total_;
     const Clock::time_point begin_ = Clock::now();
     Clock::time_point told_at_ = begin_;
-    std::map<std::string, int64_t> counts_;  // By outcome.
+    std::map<Redriven::Outcome, int64_t> counts_;
     std::map<std::string, int64_t> causes_;
     int64_t parked_count_ = 0;
     int64_t stop_count_ = 0;  // Keys that stopped at a letter of their own.

@@ -40,7 +40,7 @@ RedriveOptions redrive_options(const ProjectionOptions& projection,
             .runs_quarantined = !options.filter.ids.empty(),
             .redrive_count_max = options.redrive_count_max,
             .retry_count = std::max(1, projection.retry_count),
-            .letters = projection.letters,
+            .copies_to_kafka = projection.letters.copies_to_kafka,
             .overrides = projection.overrides};
 }
 
@@ -54,13 +54,11 @@ ProjectionOptions options_of(const Config& config, const Installation& installat
 
 }  // namespace
 
-Redriver::Served::Served(const Config& config, const Installation& installation,
-                         ProjectionFile file, const RedriverOptions& options)
+Redriver::Served::Served(ProjectionFile file, const ProjectionOptions& projection,
+                         const RedriverOptions& options)
     : handler(std::move(file)),
-      session(author_session(options_of(config, installation, handler.file()))),
-      redrive(session, handler,
-              {.name = handler.file().name, .version = handler.file().version},
-              redrive_options(options_of(config, installation, handler.file()), options)) {
+      session(author_session(projection)),
+      redrive(session, handler, projection.projection, redrive_options(projection, options)) {
     handler.open(session);
 }
 
@@ -82,7 +80,7 @@ void Redriver::run(const std::function<void(const std::vector<LetterLine>&,
         if (options_.letter_count_max > 0) {
             page_size = std::min(page_size, options_.letter_count_max - count);
         }
-        // No longer a burst than a tenth of a second's worth.
+        // A burst is a tenth of a second's worth at most.
         if (options_.letters_per_second > 0) {
             page_size = std::clamp<int64_t>(
                 static_cast<int64_t>(options_.letters_per_second / 10), 1, page_size);
@@ -134,7 +132,6 @@ void Redriver::run_part(const TopicPartition& where, const std::vector<LetterLin
     try {
         patiently([&] {
             served(letters.front().projection).redrive.run(where, letters, done);
-            return true;
         });
     } catch (const Failure& failure) {
         if (is_outage(failure)) throw;
@@ -154,8 +151,9 @@ void Redriver::run_part(const TopicPartition& where, const std::vector<LetterLin
 Redriver::Served& Redriver::served(const ProjectionName& projection) {
     std::unique_ptr<Served>& known = served_[projection];
     if (!known) {
-        known = std::make_unique<Served>(config_, installation_,
-                                         stored_definition(session(), projection), options_);
+        ProjectionFile file = stored_definition(session(), projection);
+        const ProjectionOptions of_file = options_of(config_, installation_, file);
+        known = std::make_unique<Served>(std::move(file), of_file, options_);
     }
     return *known;
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "app/config.h"
+#include "consumers/projection_options.h"
 #include "consumers/redrive.h"
 #include "core/pg/session.h"
 #include "projections/sql_handler.h"
@@ -25,8 +26,10 @@ struct RedriverOptions {
 };
 
 // Runs dead letters of any projections, page by page, with the definitions that the database has
-// and a session for each projection: needs no Kafka and no file but the configuration. Goes on by
-// itself when PostgreSQL was away for a while. Not thread-safe.
+// and a session for each projection: needs no Kafka and no file but the configuration. Waits out an
+// outage of up to a minute, then throws what it met; what was done stays done. Throws kFatal
+// `no_such_projection` from finish_keys; in run, a definition that is gone fails its letters. Not
+// thread-safe.
 class Redriver {
   public:
     Redriver(const Config& config, const Installation& installation, RedriverOptions options);
@@ -42,7 +45,7 @@ class Redriver {
   private:
     // What one version of a projection takes to be run.
     struct Served {
-        Served(const Config& config, const Installation& installation, ProjectionFile file,
+        Served(ProjectionFile file, const ProjectionOptions& projection,
                const RedriverOptions& options);
 
         SqlHandler handler;

@@ -31,7 +31,7 @@ class Table {
 // With a comma between thousands.
 std::string with_commas(int64_t number);
 
-// A line of JSON; bytes that are not UTF-8 are replaced.
+// JSON, indented; bytes that are not UTF-8 are replaced.
 void print_json(std::ostream& out, const nlohmann::ordered_json& value);
 
 // The same on one line, for streams of them.

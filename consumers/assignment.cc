@@ -145,7 +145,7 @@ void Assignment::applied(OwnedPartition& partition, const Batch& batch) {
     partition.position.next_offset = batch.move.to;
     partition.position.leader_epoch = batch.move.leader_epoch;
     partition.retake_wait = milliseconds(0);
-    // One that was in doubt: they were read anew since, and may have been freed.
+    // Not of a batch that was in doubt: the keys were read anew since, and some may be free by now.
     if (!batch.is_committed) {
         partition.parked_keys.insert(batch.parked_keys.begin(), batch.parked_keys.end());
     }

@@ -57,7 +57,7 @@ void Batch::set_aside(DeadLetter letter, const Event& event) {
     letters.insert(place, std::move(letter));
 }
 
-FillEvent records_of(const OwnedPartition& partition) {
+FillEvent filler_of(const OwnedPartition& partition) {
     return [&partition](size_t index, Event& event) {
         fill(event, partition, *partition.records[index]);
     };
@@ -132,7 +132,7 @@ BatchCollector::Taken BatchCollector::take(OwnedPartition& partition,
         batch.set_aside_byte_count += message.len + message.key_len;
         return Taken::kTaken;
     }
-    return collect(partition, message, batch);
+    return give_to_handler(partition, message, batch);
 }
 
 // PROTOCOL 7.5.
@@ -143,8 +143,9 @@ bool BatchCollector::is_parked(const OwnedPartition& partition, const Batch& bat
 }
 
 // A record that can't be parsed names itself: nothing is sent for it, nobody has to look for it.
-BatchCollector::Taken BatchCollector::collect(const OwnedPartition& partition,
-                                              const rd_kafka_message_t& message, Batch& batch) {
+BatchCollector::Taken BatchCollector::give_to_handler(const OwnedPartition& partition,
+                                                      const rd_kafka_message_t& message,
+                                                      Batch& batch) {
     const bool halts = on_poison_ == OnPoison::kHalt;
     try {
         if (!handler_.collect(event_)) {

@@ -46,7 +46,7 @@ struct Batch {
 };
 
 // The records of a partition as they came, by index.
-FillEvent records_of(const OwnedPartition& partition);
+FillEvent filler_of(const OwnedPartition& partition);
 
 // The breaker as the batch leaves it.
 StormBreaker judge(StormBreaker storm, const Batch& batch);
@@ -73,7 +73,8 @@ class BatchCollector {
     enum class Taken { kTaken, kNotHere };
     Taken take(OwnedPartition& partition, const rd_kafka_message_t& message, Batch& batch);
     bool is_parked(const OwnedPartition& partition, const Batch& batch) const;
-    Taken collect(const OwnedPartition& partition, const rd_kafka_message_t& message, Batch& batch);
+    Taken give_to_handler(const OwnedPartition& partition, const rd_kafka_message_t& message,
+                          Batch& batch);
     void judge_sequence(OwnedPartition& partition, bool is_first);
 
     Handler& handler_;

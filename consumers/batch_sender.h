@@ -35,8 +35,10 @@ struct SentInParts {
 };
 
 // The same for a batch that was refused as a whole for a record's sake: its culprits are found and
-// set aside in the same transaction (PROTOCOL 7.8), and moved from `items` to `letters`, those
-// behind them to `parked`, once it is committed. The handler holds nothing afterwards.
+// set aside in the same transaction (PROTOCOL 7.8). Before COMMIT is sent they move from `items` to
+// `letters`, those behind them to `parked`: if this throws then, `batch` is what may have been
+// committed; after a refusal or a storm it is as it was. The handler holds nothing afterwards,
+// unless the beginning was refused.
 SentInParts send_in_parts(const BatchTools& tools, const FillEvent& fill,
                           const BisectionOptions& options, const StormBreaker& storm,
                           Batch& batch);

@@ -19,7 +19,7 @@ class Bisection {
           storm_(std::move(storm)) {}
 
     BisectionResult run(bool is_known_bad) {
-        settle(0, items_.size(), is_known_bad);
+        apply_range(0, items_.size(), is_known_bad);
         handler_.clear();
         if (needs_rollback_) {
             session_.execute("ROLLBACK TO SAVEPOINT part");
@@ -30,25 +30,25 @@ class Bisection {
 
   private:
     // Applies [first, last), sets aside what must be. False: the whole has ended.
-    bool settle(size_t first, size_t last, bool is_known_bad) {
+    bool apply_range(size_t first, size_t last, bool is_known_bad) {
         if (first == last) return true;
         if (!is_known_bad || last - first == 1) {
             size_t end = last;
             const std::optional<Refusal> refusal = try_part(first, end);
-            if (!refusal) return end == last || settle(end, last, false);
+            if (!refusal) return end == last || apply_range(end, last, false);
             const FailureClass failure_class =
                 class_of(refusal->error.sqlstate, options_.overrides);
             if (failure_class != FailureClass::kRecord || !refusal->is_of_handler) {
                 result_.refusal = *refusal;
                 return false;
             }
-            if (last - first == 1) return set_aside(items_[first], *refusal, failure_class);
+            if (last - first == 1) return set_aside(items_[first], *refusal);
         }
         const size_t middle = first + (last - first) / 2;
         const size_t letter_count = result_.letters.size();
-        if (!settle(first, middle, false)) return false;
+        if (!apply_range(first, middle, false)) return false;
         // The culprit of this half, if the other one had none.
-        return settle(middle, last, result_.letters.size() == letter_count);
+        return apply_range(middle, last, result_.letters.size() == letter_count);
     }
 
     // `end` moves back where an event must begin a part of its own.
@@ -116,13 +116,13 @@ class Bisection {
         return refusal;
     }
 
-    bool set_aside(size_t index, const Refusal& refusal, FailureClass failure_class) {
+    bool set_aside(size_t index, const Refusal& refusal) {
         fill_(index, event_);
         const bool parks = parks_key(options_.on_poison, event_);
         result_.letters.push_back(
             {.index = index,
              .parks = parks,
-             .cause = cause_of(refusal, failure_class, options_.attempt_count)});
+             .cause = cause_of(refusal, FailureClass::kRecord, options_.attempt_count)});
         if (parks) stopped_keys_.emplace(*event_.key);
         storm_.note_letter();
         if (storm_.is_tripped()) result_.storm = storm_.text();

@@ -38,8 +38,8 @@ struct BisectionResult {
 };
 
 // Applies the events inside the transaction that is open on `session`, and finds the culprits by
-// halves, each under a savepoint, from the first to the last (PROTOCOL 7.8): k culprits among n cost
-// about 2k log2(n/k) parts. A part's deferred constraints are checked before its savepoint is
+// halves, each under a savepoint, from the first to the last (PROTOCOL 7.8): k culprits among n
+// cost about 2k log2(n/k) parts. A part's deferred constraints are checked before its savepoint is
 // released; they stay deferred for the parts behind it. `storm` is shown what it finds, and ends it
 // when it trips. Throws as the session does.
 BisectionResult bisect(pg::Session& session, Handler& handler, const BisectionWork& work,

@@ -55,14 +55,6 @@ constexpr std::string_view kInsertKeys = R"(
 constexpr std::string_view kPublishCopies =
     "SELECT count(*) FROM millrace.publish_many($1, $2, $3, NULL, $4, NULL, NULL, $5, $6)";
 
-void add_optional(pg::ArrayBuilder& array, const std::optional<std::string_view>& bytes) {
-    if (bytes) {
-        array.add_bytes(*bytes);
-    } else {
-        array.add_null();
-    }
-}
-
 void add_text_or_null(pg::ArrayBuilder& array, const std::string& text) {
     if (text.empty()) {
         array.add_null();
@@ -84,8 +76,8 @@ struct RecordArrays {
         // Kafka takes any number for a time, PostgreSQL does not.
         times.add_int8(pg::timestamp_of(
             std::clamp<milliseconds>(event.timestamp, milliseconds(0), kTimeMost)));
-        add_optional(keys, event.key);
-        add_optional(values, event.payload);
+        keys.add_optional_bytes(event.key);
+        values.add_optional_bytes(event.payload);
         headers.add_bytes(encode_headers(event.headers));
     }
     void bind(pg::Params& params) {
@@ -94,7 +86,7 @@ struct RecordArrays {
 };
 
 // The columns that only letters have.
-struct CauseArrays {
+struct LetterArrays {
     pg::ArrayBuilder ids{pg::Type::kUuid};
     pg::ArrayBuilder types{pg::Type::kText};
     pg::ArrayBuilder parks{pg::Type::kBool};
@@ -107,11 +99,7 @@ struct CauseArrays {
     pg::ArrayBuilder attempts{pg::Type::kInt4};
 
     void add(const Event& event, const DeadLetter& letter) {
-        if (const auto id = Uuid::parse(event.event_id)) {
-            ids.add_uuid(*id);
-        } else {
-            ids.add_null();
-        }
+        ids.add_optional_uuid(Uuid::parse(event.event_id));
         types.add_bytes(as_plain_text(event.type));
         parks.add_bool(letter.parks);
         const Cause& cause = letter.cause;
@@ -151,7 +139,7 @@ void DeadLetters::queue(pg::Pipeline& pipeline, const RecordsSetAside& records) 
 
 void DeadLetters::queue_letters(pg::Pipeline& pipeline, const RecordsSetAside& records) {
     RecordArrays as_they_were;
-    CauseArrays causes;
+    LetterArrays causes;
     pg::ArrayBuilder new_keys{pg::Type::kBytea};
     for (const DeadLetter& letter : records.letters) {
         records.fill(letter.index, event_);
@@ -192,13 +180,9 @@ void DeadLetters::queue_copies(pg::Pipeline& pipeline, const RecordsSetAside& re
     for (const DeadLetter& letter : records.letters) {
         records.fill(letter.index, event_);
         topics.add_bytes(letter_topic(records.where.topic, projection_.name));
-        if (event_.key) {
-            keys.add_bytes(key_text(event_));
-        } else {
-            keys.add_null();
-        }
+        keys.add_optional_bytes(event_.key ? std::optional(key_text(event_)) : std::nullopt);
         headers.add_bytes(letter_copy_headers(projection_, event_, letter.cause));
-        add_optional(values, event_.payload);
+        values.add_optional_bytes(event_.payload);
         ids.add_uuid(letter_copy_id(projection_, event_));
         parser_.parse(event_);
         types.add_bytes(as_plain_text(event_.type));

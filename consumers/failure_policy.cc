@@ -56,6 +56,11 @@ constexpr std::array kClassNames{ClassName{"conflict", FailureClass::kConflict},
                                  ClassName{"bug", FailureClass::kBug},
                                  ClassName{"record", FailureClass::kRecord}};
 
+// Some code has both beginnings.
+bool is_touched(const Rule& rule, std::string_view prefix) {
+    return rule.prefix.starts_with(prefix) || prefix.starts_with(rule.prefix);
+}
+
 std::string class_names() {
     std::string names;
     for (const ClassName& known : kClassNames) {
@@ -129,8 +134,7 @@ ClassOverride parse_override(std::string_view prefix, std::string_view class_nam
         throw std::invalid_argument("is one of " + class_names());
     }
     for (const Rule& rule : kRules) {
-        const bool is_touched = rule.prefix.starts_with(prefix) || prefix.starts_with(rule.prefix);
-        if (!is_touched) continue;
+        if (!is_touched(rule, prefix)) continue;
         const FailureClass was = rule.failure_class;
         if (was == FailureClass::kLost || was == FailureClass::kCapped) {
             throw std::invalid_argument("would change the meaning of " + std::string(rule.prefix) +
@@ -162,6 +166,12 @@ FailureClass class_of(std::string_view sqlstate, const ClassOverrides& overrides
         if (sqlstate.starts_with(rule.prefix)) return rule.failure_class;
     }
     return FailureClass::kUnclassified;
+}
+
+bool may_be(std::string_view prefix, FailureClass failure_class) {
+    return std::any_of(kRules.begin(), kRules.end(), [&](const Rule& rule) {
+        return rule.failure_class == failure_class && is_touched(rule, prefix);
+    });
 }
 
 bool is_lock_wait(std::string_view sqlstate) {

@@ -62,8 +62,11 @@ struct FailedAttempt {
     FailureClass failure_class;
     int attempt_count = 1;   // Of this class in a row, this one included.
     size_t event_count = 1;  // In the batch.
-    bool sets_aside = true;  // False: a poisoned event halts the projection.
+    bool sets_aside;         // False: a poisoned event halts the projection.
 };
+
+// Whether the table has a code of that class which begins so, or is the beginning of it.
+bool may_be(std::string_view prefix, FailureClass failure_class);
 
 // `retry_count_max`: attempts of an unchanged batch before something else is tried.
 NextStep next_step(const FailedAttempt& attempt, int retry_count_max);

@@ -239,7 +239,7 @@ std::vector<LetterLine> LetterStore::list(const LetterFilter& filter, int64_t af
 }
 
 void LetterStore::for_each_page(const LetterFilter& filter, int64_t count_max,
-                                const std::function<void(const std::vector<LetterLine>&)>& on_page) {
+                                const OnPage& on_page) {
     int64_t after = 0;
     for (int64_t left = count_max; left > 0;) {
         const std::vector<LetterLine> page = list(filter, after, std::min(left, kPage));

@@ -54,7 +54,7 @@ struct LetterLine {
     std::string since{};  // ISO 8601.
     int redrive_count = 0;
     bool is_quarantined = false;
-    int64_t parked_count = 0;  // Events that wait behind it.
+    int64_t parked_count = 0;  // Events of its key that wait.
 
     // `shop.orders-3@42`
     std::string origin() const { return where.text() + "@" + std::to_string(offset); }
@@ -112,7 +112,8 @@ struct OpenLetters {
 };
 
 // All SQL of operators on what projections set aside. Not thread-safe: one per session. What
-// changes something runs in the caller's transaction, which locked the position first.
+// changes something runs in the caller's transaction, which locked the position first
+// (`lock_position`). Throws as the session does.
 class LetterStore {
   public:
     explicit LetterStore(pg::Session& session) : session_(session) {}
@@ -121,8 +122,8 @@ class LetterStore {
     std::vector<LetterLine> list(const LetterFilter& filter, int64_t after, int64_t count_max);
     // All of them, at most `count_max`, by id and some hundred at a time; what comes while it runs
     // comes at the end.
-    void for_each_page(const LetterFilter& filter, int64_t count_max,
-                       const std::function<void(const std::vector<LetterLine>&)>& on_page);
+    using OnPage = std::function<void(const std::vector<LetterLine>&)>;
+    void for_each_page(const LetterFilter& filter, int64_t count_max, const OnPage& on_page);
     // And the newest id of them, 0 if there is none.
     LetterCount count(const LetterFilter& filter);
     std::vector<LetterGroup> summary(const LetterFilter& filter);
@@ -137,7 +138,7 @@ class LetterStore {
     // records or about 8 MiB.
     QueuePart queue(const ProjectionName& projection, const TopicPartition& where,
                     const std::vector<std::string>& keys, int64_t count_max);
-    // Letters that nothing waits behind, by id.
+    // Letters outside of a queue, in the order of their offsets; one that is gone is left out.
     std::vector<StoredRecord> records(const std::vector<int64_t>& ids);
     void remove(const ProjectionName& projection, const TopicPartition& where,
                 const std::vector<StoredRecord>& records);

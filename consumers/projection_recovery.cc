@@ -68,10 +68,10 @@ void ProjectionWorker::take_next_step(OwnedPartition& partition, NextStep next,
     switch (next) {
         case NextStep::kRetry:
             shared_.metrics.retry(sqlstate_label(sqlstate));
-            if (const int tries = partition.refusal_counts[failure_class] - options_.retry_count;
-                tries >= 0) {
-                // One event, tried for ever: no reason to keep the other partitions waiting.
-                const int doublings = std::min(tries, kDoublingsMax);
+            if (const int beyond = partition.refusal_counts[failure_class] - options_.retry_count;
+                beyond >= 0) {
+                // Tried for ever: no reason to keep the other partitions waiting.
+                const int doublings = std::min(beyond, kDoublingsMax);
                 put_off(partition, why, options_.retry_backoff * (1 << doublings));
                 return;
             }
@@ -151,7 +151,7 @@ void ProjectionWorker::set_aside(OwnedPartition& partition, const Refusal& refus
     MILLRACE_CHECK(batch_->items.size() == 1, "one event stands alone");
     Event event;
     const size_t index = batch_->items.front();
-    records_of(partition)(index, event);
+    filler_of(partition)(index, event);
     batch_->set_aside({.index = index,
                        .parks = parks_key(options_.letters.on_poison, event),
                        .cause = cause_of(refusal, failure_class,
@@ -231,9 +231,10 @@ void ProjectionWorker::recover(const Failure& failure) {
         const Patience::Try attempt = patience_.next(reason_of(failure_class));
         const NextStep next = next_step({.failure_class = failure_class,
                                          .attempt_count = attempt.count,
-                                         .event_count = 1},
+                                         .event_count = 1,
+                                         .sets_aside = false},  // No event is at hand.
                                         options_.retry_count);
-        // No record is at fault for too little memory or time: that is waited for.
+        // Too little memory or time is waited for.
         if (next == NextStep::kHalt && failure_class != FailureClass::kOverload) {
             halt_projection(failure.reason(), failure.detail());
             return;

@@ -167,7 +167,7 @@ bool ProjectionWorker::collect_next() {
 
 SentInParts ProjectionWorker::send_batch(const OwnedPartition& partition) {
     const BatchTools tools{*session_, *positions_, *handler_, letters_};
-    const FillEvent fill = records_of(partition);
+    const FillEvent fill = filler_of(partition);
     if (!batch_->is_in_parts) return {.refusal = send(tools, fill, *batch_)};
     const auto attempts = partition.refusal_counts.find(FailureClass::kRecord);
     const BisectionOptions options{

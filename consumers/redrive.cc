@@ -16,23 +16,16 @@ namespace {
 constexpr StormLimits kNoStorm{
     .share = 1, .event_count_window = 1'000'000'000, .in_a_row = SIZE_MAX};
 
-// So long may a transaction become while a queue is longer: some tenths of a second. A key that
-// gets events faster than its queue is run would never be handed back otherwise.
+// A transaction grows to so many events while it takes less than kQuick. A key that gets events
+// faster than its queue is run would never be handed back otherwise.
 constexpr int64_t kEventsMost = 10'000;
 constexpr std::chrono::milliseconds kQuick{200};
 
-// No cap holds for what is moved from one table to the other.
-DeadLetterOptions uncapped(DeadLetterOptions options) {
-    options.letter_count_max = INT64_MAX;
-    options.parked_count_max = INT64_MAX;
-    return options;
-}
-
-// What a projection waits for instead of setting it aside is a failure of the letter here: an
-// operator asks for an answer, and the other letters for their turn.
-ClassOverrides without_waiting(ClassOverrides overrides) {
+// What the table calls a record's fault is one here, also where the projection waits or halts for
+// it: an operator asks for an answer, and the other letters for their turn.
+ClassOverrides blaming_records(ClassOverrides overrides) {
     std::erase_if(overrides, [](const ClassOverride& rule) {
-        return class_of(rule.prefix) == FailureClass::kRecord;
+        return may_be(rule.prefix, FailureClass::kRecord);
     });
     return overrides;
 }
@@ -64,7 +57,7 @@ struct Redrive::Round {
     TopicPartition where;
     std::map<int64_t, LetterLine> letters;         // Not yet decided.
     std::set<std::string> keys;                    // Whose queues are run.
-    std::map<std::string, int64_t> letter_of_key;  // The one that was applied last.
+    std::map<std::string, int64_t> letter_of_key;  // The one of it that was applied last.
     std::map<int64_t, std::string> blocked;        // Letters that are not run, and why.
     RedrivenLetters done;
     Redriven of_no_letter;  // Of keys that wait behind none.
@@ -86,7 +79,7 @@ struct Redrive::Round {
     void skip(int64_t id, std::string cause, std::string why) {
         decide(id, Redriven::Outcome::kSkipped, std::move(cause), std::move(why));
     }
-    // Of the letter that the key's queue began with.
+    // Where to tell of the key's events: at its letter that was applied last, else at none.
     Redriven& of_key(const std::string& key) {
         const auto letter = letter_of_key.find(key);
         return letter == letter_of_key.end() ? of_no_letter : done[letter->second];
@@ -109,11 +102,14 @@ Redrive::Redrive(pg::Session& session, Handler& handler, ProjectionName projecti
       projection_(projection),
       options_(std::move(options)),
       store_(session),
-      letters_(projection, uncapped(options_.letters)) {}
+      // No cap holds for what is moved from one table to the other.
+      letters_(projection, {.letter_count_max = INT64_MAX,
+                            .parked_count_max = INT64_MAX,
+                            .copies_to_kafka = options_.copies_to_kafka}) {}
 
 void Redrive::run(const TopicPartition& where, const std::vector<LetterLine>& letters,
                   RedrivenLetters& done) {
-    Round round(where, options_.is_dry_run ? kEventsMost : options_.event_count_max);
+    Round round(where, options_.is_dry_run ? kEventsMost : options_.event_count_first);
     round.done = done;
     for (const LetterLine& letter : letters) {
         if (done.contains(letter.id)) continue;
@@ -136,7 +132,7 @@ void Redrive::run(const TopicPartition& where, const std::vector<LetterLine>& le
 }
 
 Redriven Redrive::finish(const TopicPartition& where, const std::string& key) {
-    Round round(where, options_.event_count_max);
+    Round round(where, options_.event_count_first);
     round.keys.insert(key);
     RedrivenLetters done;
     run_round(round, done);
@@ -203,7 +199,7 @@ void Redrive::try_round(Round& round) {
     const FillEvent fill = part.fill();
     BisectionResult found =
         bisect(session_, handler_, {.fill = fill, .items = part.items},
-               {.overrides = without_waiting(options_.overrides)}, StormBreaker(kNoStorm));
+               {.overrides = blaming_records(options_.overrides)}, StormBreaker(kNoStorm));
     if (found.refusal) {
         const FailureClass failure_class = class_of(found.refusal->error.sqlstate);
         // One event alone asks for more than the server gives (PROTOCOL 7.8).
@@ -215,7 +211,7 @@ void Redrive::try_round(Round& round) {
                                  .cause = cause_of(*found.refusal, failure_class, 1)});
     }
     for (const DeadLetter& letter : part.unparsable) found.letters.push_back(letter);
-    settle(next, part, found);
+    write_down(next, part, found);
     MILLRACE_CRASH_POINT("redrive.before_commit");
     if (options_.is_dry_run) {
         session_.rollback();
@@ -288,7 +284,7 @@ std::optional<Cause> Redrive::parse_failure(const TopicPartition& where,
     }
 }
 
-void Redrive::settle(Round& round, const Part& part, const BisectionResult& found) {
+void Redrive::write_down(Round& round, const Part& part, const BisectionResult& found) {
     std::vector<StoredRecord> taken;
     for (const size_t index : found.applied) {
         const StoredRecord& record = part.records[index];

@@ -20,9 +20,11 @@ struct RedriveOptions {
     bool is_out_of_order = false; // Also letters whose key's later events were applied.
     bool runs_quarantined = false;
     int redrive_count_max = 5;    // A letter that failed so often is quarantined.
-    int64_t event_count_max = 500;  // Of a transaction: the position is locked meanwhile.
-    int retry_count = 5;            // Of a transaction that meets a conflict.
-    DeadLetterOptions letters{};      // For parked events that turn out to be poisoned, too.
+    // Of the first transaction; later ones grow to 10,000 while they take less than 200 ms: the
+    // position is locked meanwhile.
+    int64_t event_count_first = 500;
+    int retry_count = 5;           // Of a transaction that meets a conflict.
+    bool copies_to_kafka = true;   // Parked events that become letters themselves; no cap holds.
     ClassOverrides overrides{};
 };
 
@@ -45,8 +47,9 @@ std::string_view name_of(Redriven::Outcome outcome);
 // each key's oldest first, then what waits behind it, until the key's next failure. One transaction
 // applies, removes, and hands a key back whose queue it emptied; live events of the key wait until
 // then. Workers may run meanwhile, and other re-drives. On one session, whose transactions it
-// makes; not thread-safe. Throws as the session does: what was committed stays, and calling again
-// goes on from there.
+// makes; not thread-safe. Waits two seconds at most for a lock; a conflict is tried again, with up
+// to five seconds between. Throws as the session does, and kFatal `position_missing`: what was
+// committed stays, and calling again goes on from there.
 class Redrive {
   public:
     // `handler` is opened on the session by the caller.
@@ -69,7 +72,7 @@ class Redrive {
     // The next part; keys whose turn it can't be leave the round.
     Part choose(Round& round);
     std::optional<Cause> parse_failure(const TopicPartition& where, const StoredRecord& record);
-    void settle(Round& round, const Part& part, const BisectionResult& found);
+    void write_down(Round& round, const Part& part, const BisectionResult& found);
     void note_parked_failures(Round& round, const Part& part, const BisectionResult& found);
 
     pg::Session& session_;

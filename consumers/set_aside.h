@@ -30,7 +30,7 @@ struct Cause {
     std::string reason{};
     std::string sqlstate{};    // Empty: PostgreSQL was not asked.
     std::string constraint{};  // Empty: none was named.
-    std::string statement{};   // Of the projection file: its line; empty: none was run.
+    std::string statement{};   // Line of the projection file, or in words; empty: none was run.
     std::string error{};
     int attempt_count = 1;
 

@@ -36,7 +36,7 @@ std::string cut(std::string text, size_t width) {
 }
 
 int64_t limit_of(const Arguments& arguments, int64_t otherwise) {
-    return arguments.letter_count_max > 0 ? arguments.letter_count_max : otherwise;
+    return arguments.redrive.letter_count_max > 0 ? arguments.redrive.letter_count_max : otherwise;
 }
 
 int list(const Arguments& arguments, const Config& config) {
@@ -46,22 +46,23 @@ int list(const Arguments& arguments, const Config& config) {
     Table table({"id", "projection", "record", "type", "key", "cause", "since", "redrives",
                  "parked", "error"});
     for (const LetterLine& letter :
-         store.list(arguments.letters, 0, limit_of(arguments, kListed))) {
+         store.list(arguments.redrive.filter, 0, limit_of(arguments, kListed))) {
         const std::string cause =
             cause_text(letter) + (letter.is_quarantined ? " (quarantined)" : "");
         const std::string error =
             arguments.as_json() ? letter.error : cut(letter.error, kErrorWidth);
-        const std::string key = shown_bytes(letter.key);
-        table.add({letter.id, letter.projection.name, letter.origin(), letter.event_type,
-                   arguments.as_json() ? key : cut(key, kKeyWidth), cause, letter.since,
-                   letter.redrive_count, letter.parked_count, error});
+        const Table::Cell key = arguments.as_json() ? Table::Cell(bytes_json(letter.key))
+                                                    : Table::Cell(cut(shown_bytes(letter.key),
+                                                                      kKeyWidth));
+        table.add({letter.id, letter.projection.name, letter.origin(), letter.event_type, key,
+                   cause, letter.since, letter.redrive_count, letter.parked_count, error});
     }
     if (arguments.as_json()) {
         print_json(std::cout, table.as_json());
         return 0;
     }
     table.print(std::cout);
-    const int64_t count = store.count(arguments.letters).letter_count;
+    const int64_t count = store.count(arguments.redrive.filter).letter_count;
     const auto shown = static_cast<int64_t>(table.row_count());
     if (count > shown) {
         std::cout << "\n" << with_commas(shown) << " of " << with_commas(count)
@@ -76,7 +77,7 @@ int summary(const Arguments& arguments, const Config& config) {
     LetterStore store(connection.session);
     Table table({"projection", "reason", "sqlstate", "constraint", "type", "letters",
                  "quarantined", "oldest", "example"});
-    for (const LetterGroup& group : store.summary(arguments.letters)) {
+    for (const LetterGroup& group : store.summary(arguments.redrive.filter)) {
         table.add({group.projection, group.reason, cell_of(group.sqlstate),
                    cell_of(group.constraint), group.event_type, group.letter_count,
                    group.quarantined_count, group.oldest, group.example_id});
@@ -120,8 +121,8 @@ void print_letter(const LetterLine& letter, const StoredRecord& record) {
     line("cause", cause_text(letter) + ", class " + letter.failure_class);
     line("error", letter.error);
     line("statement", letter.statement.value_or("none was run"));
-    line("attempts", std::to_string(letter.attempt_count) + ", of them re-drives " +
-                         std::to_string(letter.redrive_count));
+    line("attempts", std::to_string(letter.attempt_count) + ", " +
+                         std::to_string(letter.redrive_count) + " of them re-drives");
     line("since", letter.since);
     line("behind it", with_commas(letter.parked_count) + " events of its key wait");
     std::cout << "\nheaders\n";
@@ -159,22 +160,13 @@ int export_letters(const Arguments& arguments, const Config& config) {
     Connection connection(config);
     LetterStore store(connection.session);
     store.for_each_page(
-        arguments.letters, limit_of(arguments, INT64_MAX), [&store](const auto& page) {
+        arguments.redrive.filter, limit_of(arguments, INT64_MAX), [&store](const auto& page) {
             for (const LetterLine& letter : page) {
                 const std::optional<StoredRecord> record = store.record(letter.id);
                 if (record) print_json_line(std::cout, letter_json(letter, *record));
             }
         });
     return 0;
-}
-
-RedriverOptions redriver_options(const Arguments& arguments) {
-    return {.filter = arguments.letters,
-            .letter_count_max = arguments.letter_count_max,
-            .letters_per_second = arguments.letters_per_second,
-            .is_dry_run = arguments.is_dry_run,
-            .is_out_of_order = arguments.is_out_of_order,
-            .redrive_count_max = arguments.redrive_count_max};
 }
 
 // A name that is mistyped must not look as if there were nothing to do.
@@ -202,11 +194,11 @@ void check_names(pg::Session& session, const LetterFilter& filter) {
 int redrive(const Arguments& arguments, const Config& config) {
     prepare_verb(config);
     Connection connection(config);
-    check_names(connection.session, arguments.letters);
-    int64_t total = LetterStore(connection.session).count(arguments.letters).letter_count;
-    if (arguments.letter_count_max > 0) total = std::min(total, arguments.letter_count_max);
-    RedriveReport report(arguments.as_json(), arguments.is_dry_run, total);
-    Redriver redriver(config, connection.installation, redriver_options(arguments));
+    check_names(connection.session, arguments.redrive.filter);
+    int64_t total = LetterStore(connection.session).count(arguments.redrive.filter).letter_count;
+    total = std::min(total, limit_of(arguments, total));
+    RedriveReport report(arguments.as_json(), arguments.redrive.is_dry_run, total);
+    Redriver redriver(config, connection.installation, arguments.redrive);
     std::exception_ptr ended_by;
     try {
         redriver.run([&](const auto& page, const auto& done) { report.add(page, done); },
@@ -216,10 +208,10 @@ int redrive(const Arguments& arguments, const Config& config) {
         ended_by = std::current_exception();
     }
     report.print_end();
-    if (!arguments.is_dry_run) {
+    if (!arguments.redrive.is_dry_run) {
         // On a session of its own: the first one may have been lost in an outage meanwhile.
         pg::Session session(session_options(config));
-        const std::string filter = arguments.letters.text();
+        const std::string filter = arguments.redrive.filter.text();
         Operator(session).record_act(
             "dlq redrive", (filter.empty() ? "all letters" : filter) + ": " + report.text(),
             arguments.reason);
@@ -249,12 +241,12 @@ bool discard_one(pg::Session& session, const LetterLine& letter, const std::stri
 
 int discard(const Arguments& arguments, const Config& config) {
     prepare_verb(config);
-    if (arguments.letters.text().empty()) {
+    if (arguments.redrive.filter.text().empty()) {
         throw fatal("no_filter", "say which letters: --id, --projection or another filter")
             .with_exit_code(kExitUsage);
     }
     Connection connection(config);
-    check_names(connection.session, arguments.letters);
+    check_names(connection.session, arguments.redrive.filter);
     LetterStore store(connection.session);
     int64_t count = 0;
     const auto discard_page = [&](const std::vector<LetterLine>& page) {
@@ -266,17 +258,17 @@ int discard(const Arguments& arguments, const Config& config) {
                       << "\n";
         }
     };
-    store.for_each_page(arguments.letters, limit_of(arguments, INT64_MAX), discard_page);
+    store.for_each_page(arguments.redrive.filter, limit_of(arguments, INT64_MAX), discard_page);
     std::cout << "\n" << with_commas(count) << " discarded\n";
     // What waited behind them goes on.
     RedriveReport report(/*is_json=*/false, /*is_dry_run=*/false, 0);
-    Redriver(config, connection.installation, redriver_options(arguments))
+    Redriver(config, connection.installation, arguments.redrive)
         .finish_keys([&](const ParkedKey& key, const Redriven& done) { report.add(key, done); });
     return report.has_failures() ? kExitFailed : 0;
 }
 
-void add_filter(CLI::App& verb, Choice& choice, const std::string& limit_help) {
-    LetterFilter& filter = choice.arguments.letters;
+void add_filter(CLI::App& verb, Choice& choice) {
+    LetterFilter& filter = choice.arguments.redrive.filter;
     CLI::Option_group* which = verb.add_option_group("Which letters");
     which->add_option("--projection", filter.projection, "of this projection");
     which->add_option("--id", filter.ids, "these, by number");
@@ -294,35 +286,37 @@ void add_filter(CLI::App& verb, Choice& choice, const std::string& limit_help) {
         "TIME");
     which->add_option("--since", filter.since, "set aside at this time or later")->check(is_time);
     which->add_option("--until", filter.until, "set aside before this time")->check(is_time);
-    verb.add_option("--limit", choice.arguments.letter_count_max, limit_help)
+}
+
+void add_limit(CLI::App& verb, Choice& choice, const std::string& help) {
+    verb.add_option("--limit", choice.arguments.redrive.letter_count_max, help)
         ->check(CLI::Range(int64_t{1}, int64_t{1'000'000'000}));
 }
 
-CLI::App* add_listing(CLI::App& noun, Choice& choice, const VerbText& text, Verb verb) {
+CLI::App* add_filtered(CLI::App& noun, Choice& choice, const VerbText& text, Verb verb) {
     CLI::App* added = add_verb(noun, text, choice, std::move(verb));
-    add_filter(*added, choice,
-               text.name == "list" ? "so many letters at most; 100 if left out"
-                                   : "so many letters at most");
+    add_filter(*added, choice);
     return added;
 }
 
 void add_redrive(CLI::App& noun, Choice& choice) {
-    CLI::App* verb = add_listing(
+    CLI::App* verb = add_filtered(
         noun, choice,
         {.name = "redrive",
          .summary = "run letters through their projection again, each key in order",
          .example = "millrace dlq redrive --projection orders --sqlstate 23503 --dry-run"},
         redrive);
     add_output(*verb, choice);
-    Arguments& arguments = choice.arguments;
-    verb->add_flag("--dry-run", arguments.is_dry_run, "execute, tell what would come of it, undo");
-    verb->add_option("--rate", arguments.letters_per_second, "letters a second, at most")
+    RedriverOptions& options = choice.arguments.redrive;
+    add_limit(*verb, choice, "so many letters at most");
+    verb->add_flag("--dry-run", options.is_dry_run, "execute, tell what would come of it, undo");
+    verb->add_option("--rate", options.letters_per_second, "letters a second, at most")
         ->check(CLI::Range(0.01, 1e6));
-    verb->add_option("--max-redrives", arguments.redrive_count_max,
+    verb->add_option("--max-redrives", options.redrive_count_max,
                      "a letter that fails so often is quarantined: run only when named by --id")
         ->check(CLI::Range(1, 1'000'000))
         ->capture_default_str();
-    verb->add_flag("--out-of-order", arguments.is_out_of_order,
+    verb->add_flag("--out-of-order", options.is_out_of_order,
                    "also letters whose key's later events were applied");
     add_reason(*verb, choice);
 }
@@ -332,17 +326,18 @@ void add_redrive(CLI::App& noun, Choice& choice) {
 void add_dlq(CLI::App& root, Choice& choice) {
     CLI::App* noun =
         add_noun(root, "Operate", "dlq", "dead letters: look, run again, discard");
-    add_output(*add_listing(*noun, choice,
-                            {.name = "list",
-                             .summary = "each letter, its cause and what waits behind it",
-                             .example = "millrace dlq list --projection orders --limit 20"},
-                            list),
-               choice);
-    add_output(*add_listing(*noun, choice,
-                            {.name = "summary",
-                             .summary = "letters by cause and event type",
-                             .example = "millrace dlq summary"},
-                            summary),
+    CLI::App* listed = add_filtered(*noun, choice,
+                                    {.name = "list",
+                                     .summary = "each letter, its cause and what waits behind it",
+                                     .example = "millrace dlq list --projection orders --limit 20"},
+                                    list);
+    add_limit(*listed, choice, "so many letters at most; 100 if left out");
+    add_output(*listed, choice);
+    add_output(*add_filtered(*noun, choice,
+                             {.name = "summary",
+                              .summary = "letters by cause and event type",
+                              .example = "millrace dlq summary"},
+                             summary),
                choice);
     CLI::App* shown = add_verb(*noun,
                                {.name = "show",
@@ -352,18 +347,21 @@ void add_dlq(CLI::App& root, Choice& choice) {
     shown->add_option("ID", choice.arguments.letter_id, "its number")->required();
     add_output(*shown, choice);
     add_redrive(*noun, choice);
-    CLI::App* discarded = add_listing(
+    CLI::App* discarded = add_filtered(
         *noun, choice,
         {.name = "discard",
          .summary = "give letters up; what waits behind them goes on",
          .example = "millrace dlq discard --id 17 --reason 'test order of 3 March'"},
         discard);
+    add_limit(*discarded, choice, "so many letters at most");
     add_reason(*discarded, choice)->required();
-    add_listing(*noun, choice,
-                {.name = "export",
-                 .summary = "letters as lines of JSON, with key, value and headers",
-                 .example = "millrace dlq export --projection orders > letters.jsonl"},
-                export_letters);
+    CLI::App* exported = add_filtered(
+        *noun, choice,
+        {.name = "export",
+         .summary = "letters as lines of JSON, with key, value and headers",
+         .example = "millrace dlq export --projection orders > letters.jsonl"},
+        export_letters);
+    add_limit(*exported, choice, "so many letters at most");
 }
 
 }  // namespace millrace

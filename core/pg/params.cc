@@ -96,6 +96,21 @@ void ArrayBuilder::add_bool(bool value) { add_bytes(value ? std::string_view("\1
 
 void ArrayBuilder::add_uuid(const Uuid& value) { add_bytes(value.view()); }
 
+void ArrayBuilder::add_optional_bytes(std::optional<std::string_view> bytes) {
+    if (!bytes) return add_null();
+    add_bytes(*bytes);
+}
+
+void ArrayBuilder::add_optional_int8(std::optional<int64_t> value) {
+    if (!value) return add_null();
+    add_int8(*value);
+}
+
+void ArrayBuilder::add_optional_uuid(const std::optional<Uuid>& value) {
+    if (!value) return add_null();
+    add_uuid(*value);
+}
+
 std::string ArrayBuilder::take() {
     std::string header;
     append_int32(header, 1);  // Dimensions.

@@ -56,6 +56,9 @@ class ArrayBuilder {
     void add_int8(int64_t value);
     void add_bool(bool value);
     void add_uuid(const Uuid& value);
+    void add_optional_bytes(std::optional<std::string_view> bytes);
+    void add_optional_int8(std::optional<int64_t> value);
+    void add_optional_uuid(const std::optional<Uuid>& value);
 
     Type element() const { return element_; }
     int32_t size() const { return count_; }

@@ -409,7 +409,7 @@ TEST(Redrive, AppliesTheLetterThenWhatWaitedInOrder) {
     counted.let_inserts_pass();
 
     // A transaction for every other event: the key is handed back by the last one.
-    Redriving redriving(counted, {.event_count_max = 2});
+    Redriving redriving(counted, {.event_count_first = 2});
     const std::vector<Redriven> done = redriving.run();
 
     ASSERT_EQ(done.size(), 1U);
@@ -441,7 +441,7 @@ TEST(Redrive, BesideAWorkerThatParksMoreLosesAndReordersNothing) {
     std::jthread traffic([&feed](const std::stop_token& stop) {
         for (int i = 0; i < 500 && !stop.stop_requested(); ++i) feed.send_counted(20, 20, 2);
     });
-    Redriving redriving(counted, {.event_count_max = 7});
+    Redriving redriving(counted, {.event_count_first = 7});
     std::vector<Redriven> done;
     for (int round = 0; round < 3; ++round) {
         for (Redriven& redriven : redriving.run()) done.push_back(std::move(redriven));

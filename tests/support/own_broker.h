@@ -25,7 +25,7 @@ class OwnBroker {
     std::string shared_;  // Where the variable led before.
 };
 
-// start, kill, pause or continue, for the PostgreSQL that all tests share: those that do it run alone.
+// start, kill, pause or continue, for the PostgreSQL that all tests share: who does it runs alone.
 void act_on_postgres(const std::string& action);
 
 // Runs a command of the shell, which must succeed.

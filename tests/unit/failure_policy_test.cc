@@ -10,7 +10,8 @@ constexpr int kRetries = 5;
 NextStep step_of(FailureClass failure_class, int attempt_count, size_t event_count) {
     return next_step({.failure_class = failure_class,
                       .attempt_count = attempt_count,
-                      .event_count = event_count},
+                      .event_count = event_count,
+                      .sets_aside = true},
                      kRetries);
 }
 
