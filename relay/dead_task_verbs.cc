@@ -123,18 +123,19 @@ std::optional<DeadTaskContent> DeadTaskVerbs::content(const TaskId& task) {
 }
 
 std::vector<DeadOutcome> DeadTaskVerbs::release(int16_t lane, const std::vector<DeadTask>& tasks,
-                                                const std::string& reason) {
-    return order(Verb::kRelease, lane, tasks, reason);
+                                                const std::string& reason, bool wakes) {
+    return order(Verb::kRelease, lane, tasks, reason, wakes);
 }
 
 std::vector<DeadOutcome> DeadTaskVerbs::discard(int16_t lane, const std::vector<DeadTask>& tasks,
                                                 const std::string& reason) {
-    return order(Verb::kDiscard, lane, tasks, reason);
+    // Always: a queue that is gone must not be joined by its owner.
+    return order(Verb::kDiscard, lane, tasks, reason, /*wakes=*/true);
 }
 
 std::vector<DeadOutcome> DeadTaskVerbs::order(Verb verb, int16_t lane,
                                               const std::vector<DeadTask>& tasks,
-                                              const std::string& reason) {
+                                              const std::string& reason, bool wakes) {
     pg::Transaction transaction(session_);
     const pg::Result owner = session_.execute(kLockLane, pg::Params().int2(lane));
     const bool is_owned = !owner.is_null(0, 0);
@@ -149,7 +150,7 @@ std::vector<DeadOutcome> DeadTaskVerbs::order(Verb verb, int16_t lane,
         Operator(session_).record_act(verb == Verb::kRelease ? "outbox retry" : "outbox discard",
                                       described(task), reason);
     }
-    if (is_owned && has_changed) {
+    if (is_owned && has_changed && wakes) {
         Publishers(session_).bump_version(static_cast<int16_t>(owner.integer(0, 0)));
     }
     transaction.commit();

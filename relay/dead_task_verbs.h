@@ -61,9 +61,11 @@ class DeadTaskVerbs {
     std::vector<DeadTask> list(const DeadFilter& filter);
     // Nothing if the row is gone.
     std::optional<DeadTaskContent> content(const TaskId& task);
-    // An outcome for each task, in their order.
+    // An outcome for each task, in their order. The owner is told if `wakes`; it looks by itself
+    // each ten seconds, too. An owner that is told reads all its parked keys again: with many
+    // orders for a lane, the last one tells.
     std::vector<DeadOutcome> release(int16_t lane, const std::vector<DeadTask>& tasks,
-                                     const std::string& reason);
+                                     const std::string& reason, bool wakes = true);
     // What waited behind a discarded task is released. A released row in a lane that a publisher
     // owns may have been published a moment ago, which only a settle can tell: it is left alone.
     std::vector<DeadOutcome> discard(int16_t lane, const std::vector<DeadTask>& tasks,
@@ -72,7 +74,7 @@ class DeadTaskVerbs {
   private:
     enum class Verb { kRelease, kDiscard };
     std::vector<DeadOutcome> order(Verb verb, int16_t lane, const std::vector<DeadTask>& tasks,
-                                   const std::string& reason);
+                                   const std::string& reason, bool wakes);
     DeadOutcome release_one(const TaskId& task);
     DeadOutcome discard_one(const TaskId& task, bool is_owned);
 

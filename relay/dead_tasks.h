@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -14,65 +15,17 @@
 
 namespace millrace {
 
-// The part of a claim that takes released rows: the oldest queues and single rows, each queue from
-// its first row on, as one stream in id order. $1 rows, $2 bytes, $3 lanes, $4 topics left out. A
-// long queue takes no row of a claim from another: each gets its share. The columns are those of
-// the claim of pending_tasks, then the queue.
-constexpr std::string_view kClaimReleased = R"(
-    WITH heads AS MATERIALIZED (
-        SELECT lane, id, event_id, queued_behind
-        FROM millrace.dead_tasks
-        WHERE lane = ANY ($3::smallint[]) AND released_at IS NOT NULL
-          AND topic <> ALL ($4::text[])
-        ORDER BY id
-        LIMIT $1::int
-    ), share AS MATERIALIZED (
-        SELECT greatest(1, $1::int / greatest(1, count(*))) AS n FROM heads
-    ), picked AS MATERIALIZED (
-        SELECT ARRAY(
-            SELECT tid FROM (
-                SELECT tid, id,
-                       sum(byte_count) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - byte_count
-                           AS bytes_before
-                FROM (
-                    SELECT d.ctid AS tid, d.id, d.byte_count
-                    FROM heads h
-                    JOIN millrace.dead_tasks d
-                      ON d.lane = h.lane AND d.id = h.id AND d.event_id = h.event_id
-                    WHERE h.queued_behind IS NULL
-                    UNION ALL
-                    SELECT q.tid, q.id, q.byte_count
-                    FROM (
-                        -- Once each, should two of its rows be marked.
-                        SELECT DISTINCT lane, queued_behind
-                        FROM heads
-                        WHERE queued_behind IS NOT NULL
-                    ) h
-                    CROSS JOIN LATERAL (
-                        SELECT d.ctid AS tid, d.id, d.byte_count
-                        FROM millrace.dead_tasks d
-                        WHERE d.lane = h.lane AND d.queued_behind = h.queued_behind
-                        ORDER BY d.id
-                        LIMIT (SELECT n FROM share)) q
-                    ORDER BY id
-                    LIMIT $1::int) oldest) measured
-            WHERE bytes_before < $2::bigint
-            ORDER BY id) AS tids)
-    DELETE FROM millrace.dead_tasks
-    WHERE ctid = ANY ((SELECT tids FROM picked)::tid[])
-    RETURNING lane, id, event_id, topic, key, task_type, tenant_id, actor_id, payload,
-              payload_bytes, headers, created_at, (SELECT cardinality(tids) FROM picked),
-              queued_behind)";
-
-// SQL on dead_tasks that a relay process runs, beside the claim's statement above; operators' verbs
+// SQL on dead_tasks that a relay process runs, but for the claim's (outbox.cc); operators' verbs
 // stand in dead_task_verbs.h. A queue is the rows of one (topic, key) of a lane, in id order; the
-// mark of its first row says that it is released. Not thread-safe: one per session.
+// mark of its first row says that it is released. Not thread-safe: one per session. Throws as
+// Session does.
 class DeadTasks {
   public:
     explicit DeadTasks(pg::Session& session) : session_(session) {}
 
-    // The keys of these lanes that are parked. One hop a queue, however long it is.
-    ParkedKeys parked(const std::vector<int16_t>& lanes);
+    // The keys of these lanes that are parked, in pages of 20,000, one hop a queue however long it
+    // is. About 150 bytes of memory a key.
+    ParkedKeys parked(const std::vector<int16_t>& lanes, const std::function<void()>& on_page);
     // Is there something to claim in these lanes?
     bool has_released(const std::vector<int16_t>& lanes,
                       const std::vector<std::string>& topics_left_out);
@@ -93,15 +46,16 @@ class DeadTasks {
                             const std::string& reason, const std::string& detail, bool parks_key);
     // Deletes exactly these tasks as Outbox::remove does, and passes their queues' marks on.
     int64_t remove(const std::vector<LedgerTask>& tasks);
-    // All there are, released or not: for `ledger resume`, while nobody publishes.
-    std::vector<WaitingTask> waiting();
+    // The next 50,000, released or not: for `ledger resume`, while nobody publishes.
+    std::vector<WaitingTask> waiting(const TaskId& after);
     // Those of them that are there; locks them.
     std::vector<LedgerTask> present(const std::vector<LedgerTask>& tasks);
 
   private:
-    pg::Result lock_candidates(const std::vector<LedgerTask>& tasks);
-    // Of the two below: marks of the queues that the rows leave are passed on.
-    int64_t taken_back(const pg::Result& rows, bool parks_key);
+    // The same, by queue with an id: only where the row that is the first one now is greater.
+    std::set<QueueName> pass_marks_behind(const std::map<QueueName, int64_t>& taken);
+    // The end of both: marks of the queues that the rows left are passed on; how many rows.
+    int64_t finish_take_back(const pg::Result& rows, bool parks_key);
 
     pg::Session& session_;
 };

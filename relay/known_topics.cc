@@ -10,9 +10,11 @@ namespace millrace {
 namespace {
 
 constexpr std::chrono::milliseconds kAskEvery{200};
-// Beyond the grace, until a miss is forgotten; and how long a topic must be missed anew when nobody
-// was asked, or answered, for longer than this.
-constexpr std::chrono::seconds kRemembered{2};
+constexpr std::chrono::seconds kForgottenAfter{2};  // Beyond its grace, a miss is.
+// Not asked, or not answered, for longer: a topic must be missed for as long anew.
+constexpr std::chrono::seconds kSilence{2};
+// Of all awaited topics together; those that were not asked for are the first ones next time.
+constexpr std::chrono::milliseconds kAwaitedLimit{20};
 // Each try costs a refused batch and a settle.
 constexpr std::chrono::seconds kRefusedFor{10};
 
@@ -37,9 +39,9 @@ TopicState KnownTopics::look(std::string_view topic, Clock::time_point now) {
         return TopicState::kThere;
     }
     if (miss == misses_.end()) miss = misses_.emplace(name, Miss{now, now, false}).first;
-    // One answer after a silence is a first answer.
-    if (now - miss->second.asked_at > kRemembered) {
-        miss->second.since = std::max(miss->second.since, std::min(now, now - grace_ + kRemembered));
+    // One answer after a silence is a first answer. Where the grace is long, looks may be seldom.
+    if (now - miss->second.asked_at > std::max<Clock::duration>(kSilence, grace_ / 2)) {
+        miss->second.since = std::max(miss->second.since, std::min(now, now - grace_ + kSilence));
     }
     miss->second.asked_at = now;
     miss->second.is_refused = answer.is_refused;
@@ -57,19 +59,25 @@ int32_t KnownTopics::partition_count(std::string_view topic) const {
 }
 
 std::vector<std::string> KnownTopics::awaited(Clock::time_point now) {
-    std::vector<std::string> missed;
+    std::vector<std::pair<Clock::time_point, std::string>> missed;
     for (const auto& [topic, miss] : misses_) {
-        if (state_of(miss, now) == TopicState::kAwaited) missed.push_back(topic);
+        if (state_of(miss, now) == TopicState::kAwaited) missed.emplace_back(miss.asked_at, topic);
     }
-    std::erase_if(missed, [&](const std::string& topic) {
-        return look(topic, now) != TopicState::kAwaited;
-    });
-    return missed;
+    std::sort(missed.begin(), missed.end());
+    const Clock::time_point begin = Clock::now();
+    std::vector<std::string> awaited;
+    for (auto& [asked_at, topic] : missed) {
+        const bool may_ask = Clock::now() - begin < kAwaitedLimit;
+        if (!may_ask || look(topic, now) == TopicState::kAwaited) {
+            awaited.push_back(std::move(topic));
+        }
+    }
+    return awaited;
 }
 
 void KnownTopics::forget_old_misses(Clock::time_point now) {
     std::erase_if(misses_, [&](const auto& miss) {
-        return now - miss.second.since > grace_ + kRemembered;
+        return now - miss.second.since > grace_ + kForgottenAfter;
     });
 }
 

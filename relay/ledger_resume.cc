@@ -1,7 +1,6 @@
 #include "relay/ledger_resume.h"
 
 #include <algorithm>
-#include <set>
 
 #include "relay/dead_tasks.h"
 #include "relay/ledger_topic.h"
@@ -16,6 +15,7 @@ namespace {
 constexpr std::chrono::seconds kInitLimit{15};
 constexpr std::chrono::seconds kReadLimit{15};
 constexpr size_t kListedMax = 50;
+constexpr size_t kRemovedAtOnce = 10'000;
 
 // A halted publisher's row lets nobody claim and nobody take it.
 void require_halted(const std::vector<PublisherReport>& publishers) {
@@ -50,8 +50,7 @@ LedgerResume::LedgerResume(pg::Session& session, const kafka::ClientOptions& opt
       operator_(session) {}
 
 std::vector<std::string> LedgerResume::run(
-    Trust trust, const std::string& reason,
-    const std::function<void(const std::string&)>& on_progress) {
+    Trust trust, const std::string& reason, const OnProgress& on_progress) {
     done_.clear();
     require_halted(operator_.publishers());
     fence();
@@ -81,39 +80,43 @@ void LedgerResume::fence() {
     }
 }
 
-std::vector<LedgerTask> LedgerResume::find_published(
-    const std::function<void(const std::string&)>& on_progress) {
-    std::vector<WaitingTask> waiting = Outbox(session_).waiting();
-    for (WaitingTask& task : DeadTasks(session_).waiting()) waiting.push_back(std::move(task));
-    std::map<Uuid, LedgerTask> by_event;
-    std::set<std::string> topics;
-    // A record has its task's time, and can't lie before the first one that is as young.
-    auto since = std::chrono::milliseconds::max();
-    for (const WaitingTask& task : waiting) {
-        by_event.emplace(task.id.event_id, LedgerTask{.lane = task.id.lane,
-                                                      .id = task.id.id,
-                                                      .digest = digest_of(task.id.event_id)});
-        topics.insert(task.topic);
-        since = std::min(since, task.created_at);
-    }
+WaitingTasks LedgerResume::read_waiting() {
+    WaitingTasks waiting;
+    const auto add_all = [&waiting](auto&& read_page) {
+        TaskId after{.lane = -1, .id = 0, .event_id = Uuid()};
+        for (;;) {
+            const std::vector<WaitingTask> page = read_page(after);
+            if (page.empty()) return;
+            for (const WaitingTask& task : page) waiting.add(task);
+            after = page.back().id;
+        }
+    };
+    add_all([this](const TaskId& after) { return Outbox(session_).waiting(after); });
+    add_all([this](const TaskId& after) { return DeadTasks(session_).waiting(after); });
+    return waiting;
+}
+
+std::vector<LedgerTask> LedgerResume::find_published(const OnProgress& on_progress) {
+    WaitingTasks waiting = read_waiting();
+    const size_t waiting_count = waiting.size();
+    const std::vector<std::string> topics = waiting.topics();
     std::vector<LedgerTask> published;
-    TopicScan(options_, reaper_)
-        .run({topics.begin(), topics.end()}, since,
-             [&](const Uuid& event) {
-                 const auto task = by_event.find(event);
-                 if (task == by_event.end()) return;
-                 published.push_back(task->second);
-                 by_event.erase(task);
-             },
-             [&](const TopicScan::Progress& progress) {
-                 if (!on_progress) return;
-                 on_progress("scans " + progress.topic + ": " +
-                             std::to_string(progress.read_count) + " of about " +
-                             std::to_string(progress.total_count) + " records");
-             });
+    const auto look_up = [&](const PublishedEvent& event) {
+        if (const auto task = waiting.take(event)) published.push_back(*task);
+    };
+    const auto tell = [&](const TopicScan::Progress& progress) {
+        if (!on_progress) return;
+        on_progress("scans " + progress.topic + ": " + std::to_string(progress.read_count) +
+                    " of about " + std::to_string(progress.total_count) + " records");
+    };
+    // A record has its task's time, so none lies before the first one that is as young.
+    TopicScan scan(options_, installation_.short_id() + ".", reaper_);
+    for (std::string& remark : scan.run(topics, waiting.oldest(), look_up, tell)) {
+        done_.push_back(std::move(remark));
+    }
     std::sort(published.begin(), published.end());
     done_.push_back("scanned " + std::to_string(topics.size()) + " topics for " +
-                    std::to_string(waiting.size()) + " waiting tasks: " +
+                    std::to_string(waiting_count) + " waiting tasks: " +
                     std::to_string(published.size()) + " are published");
     return published;
 }
@@ -139,8 +142,15 @@ std::map<int16_t, LedgerResume::Agreed> LedgerResume::agree(
         agreed.emplace(publisher.number, state);
     }
     if (trust == Trust::kTopics) {
-        const int64_t removed = Outbox(session_).remove(published) +
-                                DeadTasks(session_).remove(DeadTasks(session_).present(published));
+        int64_t removed = 0;
+        // In statements that each end in their time, whatever was found.
+        for (size_t first = 0; first < published.size(); first += kRemovedAtOnce) {
+            const auto begin = published.begin() + static_cast<ptrdiff_t>(first);
+            const auto end = begin + static_cast<ptrdiff_t>(
+                                         std::min(kRemovedAtOnce, published.size() - first));
+            const std::vector<LedgerTask> some(begin, end);
+            removed += Outbox(session_).remove(some) + DeadTasks(session_).remove(some);
+        }
         done_.push_back("deleted " + std::to_string(removed) + " published tasks");
     }
     operator_.record_act("ledger resume " + name_of(trust), "all publishers", reason);

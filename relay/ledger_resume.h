@@ -11,6 +11,7 @@
 #include "relay/ledger_reader.h"
 #include "relay/operator.h"
 #include "relay/producer_pair.h"
+#include "relay/waiting_tasks.h"
 #include "schema/installation.h"
 
 namespace millrace {
@@ -32,15 +33,17 @@ class LedgerResume {
     // publishers are still halted, and it runs again. Throws kFatal `not_halted` unless all are, or
     // if another resume was at work meanwhile; kLost `kafka_fenced` if another one has come since;
     // else as ProducerPair, LedgerReader and Session do.
-    // `on_progress` gets a line about every two seconds while topics are read.
+    // With kTopics it takes as long as reading the topics does; `on_progress` gets a line about
+    // every two seconds meanwhile.
+    using OnProgress = std::function<void(const std::string&)>;
     std::vector<std::string> run(Trust trust, const std::string& reason,
-                                 const std::function<void(const std::string&)>& on_progress = {});
+                                 const OnProgress& on_progress = {});
 
   private:
     void fence();
     // Tasks of the outbox whose events stand in their topics.
-    std::vector<LedgerTask> find_published(
-        const std::function<void(const std::string&)>& on_progress);
+    std::vector<LedgerTask> find_published(const OnProgress& on_progress);
+    WaitingTasks read_waiting();
     // Of each publisher: the seq and epoch that its row has, and its ledger will.
     struct Agreed {
         int64_t seq = 0;

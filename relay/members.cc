@@ -27,13 +27,18 @@ constexpr std::string_view kRenew = R"(
                            ELSE clock_timestamp() - $3::bigint * interval '1 millisecond' END
     WHERE instance = $1 AND lease_until >= clock_timestamp())";
 constexpr std::string_view kRemove = "DELETE FROM millrace.relay_members WHERE instance = $1";
-// Whether Kafka answered another live member a moment ago.
+// Whether Kafka answered another live member within so many seconds.
 constexpr std::string_view kOthersAreAnswered = R"(
     SELECT EXISTS (
         SELECT
         FROM millrace.relay_members m
         JOIN millrace.live_members l ON l.instance = m.instance
-        WHERE m.instance <> $1 AND m.kafka_ok_at > clock_timestamp() - interval '5 seconds'))";
+        WHERE m.instance <> $1
+          AND m.kafka_ok_at > clock_timestamp() - $2::bigint * interval '1 second'))";
+// A member that takes over asks Kafka nothing else for some seconds: that does not make one that is
+// cut off whole.
+constexpr int64_t kAnsweredWithin = 5;
+constexpr int64_t kAnsweredWithinStill = 60;
 // Rows of processes that died; their publishers have long been taken over.
 constexpr std::string_view kRemoveOld = R"(
     DELETE FROM millrace.relay_members WHERE lease_until < clock_timestamp() - interval '1 hour')";
@@ -154,10 +159,14 @@ bool LeaseLoop::relieve(pg::Session& session, const PublisherWatch::Held& held) 
 }
 
 void LeaseLoop::relieve_when_cut_off(pg::Session& session, const Uuid& instance) {
-    const bool is_silent = lease_.kafka_silence() >= options_.cut_off_after;
+    const auto age =
+        duration_cast<milliseconds>(std::chrono::steady_clock::now() - begun_at_);
+    const bool is_silent = std::min(lease_.kafka_silence(), age) >= options_.cut_off_after;
+    const int64_t within = lease_.is_cut_off() ? kAnsweredWithinStill : kAnsweredWithin;
     const bool is_cut_off =
         is_silent &&
-        session.execute_repeated(kOthersAreAnswered, pg::Params().uuid(instance)).boolean(0, 0);
+        session.execute_repeated(kOthersAreAnswered, pg::Params().uuid(instance).int8(within))
+            .boolean(0, 0);
     if (is_cut_off != lease_.is_cut_off()) {
         log(LogLevel::kWarn, "lease",
             is_cut_off ? "cut off from Kafka while other relays are not; publishers given up"

@@ -73,7 +73,7 @@ struct LeaseOptions {
     std::chrono::milliseconds lease{3000};
     std::chrono::milliseconds hung_after{60000};  // Without progress so long a thread is relieved.
     std::chrono::milliseconds stray_after{5000};  // Owned by us, run by no thread of ours.
-    // Kafka silent to us, and not to others; longer than others count as answered, 5 s.
+    // So long without an answer while others got one; more than the 5 s for which theirs counts.
     std::chrono::milliseconds cut_off_after{30000};
 };
 
@@ -107,6 +107,8 @@ class LeaseLoop {
     std::vector<PublisherWatch*> watches_;
     Backoff backoff_{std::chrono::milliseconds(50), std::chrono::milliseconds(1000)};
     std::map<std::pair<int16_t, int64_t>, std::chrono::steady_clock::time_point> strays_;
+    // Before its first answer a member is silent since then.
+    const std::chrono::steady_clock::time_point begun_at_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace millrace

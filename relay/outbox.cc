@@ -4,12 +4,60 @@
 #include <string>
 
 #include "core/check.h"
-#include "relay/dead_tasks.h"
-#include "schema/ledger_record.h"
 
 namespace millrace {
 
 namespace {
+
+// The part of a claim that takes released rows: the oldest queues and single rows, each queue from
+// its first row on, as one stream in id order. $1 rows, $2 bytes, $3 lanes, $4 topics left out. A
+// long queue takes no row of a claim from another: each gets its share. The columns are those of
+// the claim of pending_tasks, then the queue.
+constexpr std::string_view kClaimReleased = R"(
+    WITH heads AS MATERIALIZED (
+        SELECT lane, id, event_id, queued_behind
+        FROM millrace.dead_tasks
+        WHERE lane = ANY ($3::smallint[]) AND released_at IS NOT NULL
+          AND topic <> ALL ($4::text[])
+        ORDER BY id
+        LIMIT $1::int
+    ), share AS MATERIALIZED (
+        SELECT greatest(1, $1::int / greatest(1, count(*))) AS n FROM heads
+    ), picked AS MATERIALIZED (
+        SELECT ARRAY(
+            SELECT tid FROM (
+                SELECT tid, id,
+                       sum(byte_count) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - byte_count
+                           AS bytes_before
+                FROM (
+                    SELECT d.ctid AS tid, d.id, d.byte_count
+                    FROM heads h
+                    JOIN millrace.dead_tasks d
+                      ON d.lane = h.lane AND d.id = h.id AND d.event_id = h.event_id
+                    WHERE h.queued_behind IS NULL
+                    UNION ALL
+                    SELECT q.tid, q.id, q.byte_count
+                    FROM (
+                        -- Once each, should two of its rows be marked.
+                        SELECT DISTINCT lane, queued_behind
+                        FROM heads
+                        WHERE queued_behind IS NOT NULL
+                    ) h
+                    CROSS JOIN LATERAL (
+                        SELECT d.ctid AS tid, d.id, d.byte_count
+                        FROM millrace.dead_tasks d
+                        WHERE d.lane = h.lane AND d.queued_behind = h.queued_behind
+                        ORDER BY d.id
+                        LIMIT (SELECT n FROM share)) q
+                    ORDER BY id
+                    LIMIT $1::int) oldest) measured
+            WHERE bytes_before < $2::bigint
+            ORDER BY id) AS tids)
+    DELETE FROM millrace.dead_tasks
+    WHERE ctid = ANY ((SELECT tids FROM picked)::tid[])
+    RETURNING lane, id, event_id, topic, key, task_type, tenant_id, actor_id, payload,
+              payload_bytes, headers, created_at, (SELECT cardinality(tids) FROM picked),
+              queued_behind)";
 
 // Parameters of kEffectiveFloorSql, then of each statement.
 constexpr int kFloorParams = 3;
@@ -115,8 +163,12 @@ std::string sweep_sql() {
                        WHERE lane = ANY($4::smallint[]) AND id <= (SELECT id FROM low)))";
 }
 
-constexpr std::string_view kWaiting =
-    "SELECT lane, id, event_id, topic, created_at FROM millrace.pending_tasks";
+constexpr std::string_view kWaiting = R"(
+    SELECT lane, id, event_id, topic, created_at
+    FROM millrace.pending_tasks
+    WHERE (lane, id) > ($1, $2)
+    ORDER BY lane, id
+    LIMIT 50000)";
 
 void bind_lanes(pg::Params& params, const std::vector<int16_t>& lanes) {
     for (const int16_t lane : lanes) params.int2(lane);
@@ -169,11 +221,6 @@ int64_t read_tasks(const pg::Result& rows, bool are_dead, std::vector<Task>& tas
     return rows.row_count() > 0 ? rows.integer(0, 12) : 0;
 }
 
-LedgerTask ledger_task_of(const pg::Result& candidates, int row) {
-    return {static_cast<int16_t>(candidates.integer(row, 0)), candidates.integer(row, 1),
-            digest_of(candidates.uuid(row, 2))};
-}
-
 }  // namespace
 
 std::vector<std::pair<std::string, std::string>> Outbox::session_settings() {
@@ -221,8 +268,7 @@ Claim Outbox::claim(const PublisherState& publisher, const Floor& floor, const C
     std::string released_claim;
     if (scope.has_released) {
         released.int4(share.task_count).int8(share.byte_count);
-        pg::ArrayBuilder lanes(pg::Type::kInt2);
-        for (const int16_t lane : publisher.lanes) lanes.add_int2(lane);
+        pg::ArrayBuilder lanes = array_of(publisher.lanes);
         released.array(lanes);
         bind_topics(released, scope.topics_left_out);
         released_claim = session_.prepared(kClaimReleased, released);
@@ -282,8 +328,7 @@ std::optional<bool> Outbox::has_row_below(const std::vector<int16_t>& lanes, con
                                           std::chrono::milliseconds limit) {
     pg::Params params;
     floor.bind(params);
-    pg::ArrayBuilder array(pg::Type::kInt2);
-    for (const int16_t lane : lanes) array.add_int2(lane);
+    pg::ArrayBuilder array = array_of(lanes);
     params.array(array);
     pg::Transaction transaction(session_);
     transaction.execute("SET LOCAL statement_timeout = " + std::to_string(limit.count()));
@@ -301,43 +346,57 @@ std::string Outbox::blocker() {
 }
 
 int64_t Outbox::remove(const std::vector<LedgerTask>& tasks) {
-    const pg::Result candidates = lock_candidates(tasks);
-    // Both lists are in the order of (lane, id); a candidate with another digest is another task
-    // that was given the id of a lost one.
-    pg::ArrayBuilder gone_lanes(pg::Type::kInt2);
-    pg::ArrayBuilder gone_ids(pg::Type::kInt8);
-    pg::ArrayBuilder gone_events(pg::Type::kUuid);
-    for (int i = 0; i < candidates.row_count(); ++i) {
-        const LedgerTask found = ledger_task_of(candidates, i);
-        if (!std::binary_search(tasks.begin(), tasks.end(), found)) continue;
-        gone_lanes.add_int2(found.lane);
-        gone_ids.add_int8(found.id);
-        gone_events.add_uuid(candidates.uuid(i, 2));
+    const pg::Result candidates = session_.execute(kCandidates, names_of(tasks));
+    pg::ArrayBuilder lanes(pg::Type::kInt2);
+    pg::ArrayBuilder ids(pg::Type::kInt8);
+    pg::ArrayBuilder events(pg::Type::kUuid);
+    for (int row = 0; row < candidates.row_count(); ++row) {
+        const std::optional<LedgerTask> found = named_by(tasks, candidates, row);
+        if (!found) continue;
+        lanes.add_int2(found->lane);
+        ids.add_int8(found->id);
+        events.add_uuid(candidates.uuid(row, 2));
     }
-    return session_
-        .execute(kRemove,
-                 pg::Params().array(gone_lanes).array(gone_ids).array(gone_events))
+    return session_.execute(kRemove, pg::Params().array(lanes).array(ids).array(events))
         .affected_count();
 }
 
 std::vector<LedgerTask> Outbox::present(const std::vector<LedgerTask>& tasks) {
-    const pg::Result candidates = lock_candidates(tasks);
-    std::vector<LedgerTask> present;
-    for (int i = 0; i < candidates.row_count(); ++i) {
-        const LedgerTask found = ledger_task_of(candidates, i);
-        if (std::binary_search(tasks.begin(), tasks.end(), found)) present.push_back(found);
-    }
-    return present;
+    return present_in(tasks, session_.execute(kCandidates, names_of(tasks)));
 }
 
-pg::Result Outbox::lock_candidates(const std::vector<LedgerTask>& tasks) {
+pg::ArrayBuilder array_of(const std::vector<int16_t>& lanes) {
+    pg::ArrayBuilder array(pg::Type::kInt2);
+    for (const int16_t lane : lanes) array.add_int2(lane);
+    return array;
+}
+
+pg::Params names_of(const std::vector<LedgerTask>& tasks) {
     pg::ArrayBuilder lanes(pg::Type::kInt2);
     pg::ArrayBuilder ids(pg::Type::kInt8);
     for (const LedgerTask& task : tasks) {
         lanes.add_int2(task.lane);
         ids.add_int8(task.id);
     }
-    return session_.execute(kCandidates, pg::Params().array(lanes).array(ids));
+    pg::Params params;
+    params.array(lanes).array(ids);
+    return params;
+}
+
+std::optional<LedgerTask> named_by(const std::vector<LedgerTask>& tasks, const pg::Result& rows,
+                                   int row) {
+    const LedgerTask found{static_cast<int16_t>(rows.integer(row, 0)), rows.integer(row, 1),
+                           digest_of(rows.uuid(row, 2))};
+    if (!std::binary_search(tasks.begin(), tasks.end(), found)) return std::nullopt;
+    return found;
+}
+
+std::vector<LedgerTask> present_in(const std::vector<LedgerTask>& tasks, const pg::Result& rows) {
+    std::vector<LedgerTask> present;
+    for (int row = 0; row < rows.row_count(); ++row) {
+        if (const auto found = named_by(tasks, rows, row)) present.push_back(*found);
+    }
+    return present;
 }
 
 std::vector<WaitingTask> waiting_of(const pg::Result& rows) {
@@ -352,7 +411,10 @@ std::vector<WaitingTask> waiting_of(const pg::Result& rows) {
     return waiting;
 }
 
-std::vector<WaitingTask> Outbox::waiting() { return waiting_of(session_.execute(kWaiting)); }
+std::vector<WaitingTask> Outbox::waiting(const TaskId& after) {
+    return waiting_of(
+        session_.execute(kWaiting, pg::Params().int2(after.lane).int8(after.id)));
+}
 
 void Outbox::check_plan(const std::vector<int16_t>& lanes) {
     pg::Params params;

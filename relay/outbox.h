@@ -9,6 +9,7 @@
 #include "core/pg/session.h"
 #include "core/uuid.h"
 #include "relay/floor.h"
+#include "schema/ledger_record.h"
 
 namespace millrace {
 
@@ -95,8 +96,17 @@ struct WaitingTask {
     std::chrono::milliseconds created_at{0};  // The time of its record.
 };
 
+// Lanes as a parameter.
+pg::ArrayBuilder array_of(const std::vector<int16_t>& lanes);
 // Rows of lane, id, event_id, topic, created_at.
 std::vector<WaitingTask> waiting_of(const pg::Result& rows);
+// Lanes and ids of tasks that the ledger names, for a statement that locks the rows of these ids.
+pg::Params names_of(const std::vector<LedgerTask>& tasks);
+// The one of `tasks`, which are sorted, that such a row (lane, id, event_id) is: with another
+// digest it is another task, which was given the id of a lost one.
+std::optional<LedgerTask> named_by(const std::vector<LedgerTask>& tasks, const pg::Result& rows,
+                                   int row);
+std::vector<LedgerTask> present_in(const std::vector<LedgerTask>& tasks, const pg::Result& rows);
 
 // All SQL that changes pending_tasks. Not thread-safe: one per session. Calls throw what Session
 // throws.
@@ -129,11 +139,11 @@ class Outbox {
     std::string blocker();
     // Deletes exactly these tasks, by lane, id and digest, in the caller's transaction; the number
     // deleted (PROTOCOL 4.3).
-    int64_t remove(const std::vector<struct LedgerTask>& tasks);
+    int64_t remove(const std::vector<LedgerTask>& tasks);
     // Those of them that are there; locks them.
-    std::vector<struct LedgerTask> present(const std::vector<struct LedgerTask>& tasks);
-    // All there are: for `ledger resume`, while nobody publishes.
-    std::vector<WaitingTask> waiting();
+    std::vector<LedgerTask> present(const std::vector<LedgerTask>& tasks);
+    // The next 50,000 by lane and id: for `ledger resume`, while nobody publishes.
+    std::vector<WaitingTask> waiting(const TaskId& after);
     // Throws kFatal `claim_plan` unless the claim is a Merge Append over index scans.
     void check_plan(const std::vector<int16_t>& lanes);
 
@@ -141,8 +151,6 @@ class Outbox {
     void prepare(size_t lane_count);
     // The name of the claim's statement of what is pending.
     std::string prepared_claim(const pg::Params& params, size_t lane_count, bool leaves_out);
-    // Rows with the lanes and ids of `tasks`, in their order, locked: lane, id, event id.
-    pg::Result lock_candidates(const std::vector<struct LedgerTask>& tasks);
 
     pg::Session& session_;
     size_t prepared_lane_count_ = 0;

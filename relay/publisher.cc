@@ -275,7 +275,7 @@ size_t Publisher::publish(Claim& claim) {
     const Parking parking = set_aside_from(claim, *faults);
     if (claim.tasks.empty()) return park_alone(parking);
     const size_t count = publish_claimed(claim) + parking.entries.size();
-    parked(parking);
+    note_parked(parking);
     return count;
 }
 
@@ -405,17 +405,16 @@ void Publisher::note_duration(const Claim& claim, Clock::duration taken) const {
          {"duration_ms", duration.count()}});
 }
 
-// Brokers that have not heard of a new topic yet call it unknown: one answer is not believed.
+// A refused topic is an answer under the policy dead_letter only; any other is waited for, as the
+// environment's fault.
 TopicAnswer Publisher::ask_for(const std::string& topic) {
     try {
         return {.partition_count =
                     kafka::Admin(producers_.raw()).partition_count(topic).value_or(0)};
     } catch (const Failure& failure) {
-        // A copy of a dead letter that may not be written holds up nothing else; any other topic is
-        // waited for, as the environment's fault.
-        const bool is_copy =
+        const bool is_set_aside_alone =
             options_.unpublishable.policy_of(topic) == OnUnpublishable::kDeadLetter;
-        if (failure.reason() != "topic_not_authorised" || !is_copy) throw;
+        if (failure.reason() != "topic_not_authorised" || !is_set_aside_alone) throw;
         return {.is_refused = true};
     }
 }
@@ -481,12 +480,15 @@ void Publisher::reload() {
     state_->lanes = lanes;
     floor_.clear();
     topics_.forget_old_misses(Clock::now());
+    topics_.forget_refusals();
     load_parked();
     next_balance_ = {};
 }
 
 void Publisher::sweep() {
     if (state_->lanes.empty()) return;
+    // A verb that died before its last order told nobody.
+    may_have_released_ = true;
     const std::optional<bool> found = outbox_->has_row_below(state_->lanes, floor_, kSweepLimit);
     if (!found) shared_.metrics.sweeps_cut.Increment();
     if (!found.value_or(false)) return;

@@ -76,7 +76,7 @@ class Publisher {
     void settle();
     void hand_over();
 
-    // One look for work; returns how many tasks it published.
+    // One look for work; returns how many tasks it published or set aside.
     size_t step();
     ClaimScope scope_of_claim(bool has_released, std::vector<std::string> topics_left_out);
     size_t publish(Claim& claim);
@@ -101,7 +101,7 @@ class Publisher {
     std::optional<TopicFaults> look_at_topics(const Claim& claim);
     Parking set_aside_from(Claim& claim, const TopicFaults& faults);
     size_t park_alone(const Parking& parking);
-    void parked(const Parking& parking);
+    void note_parked(const Parking& parking);
     void set_aside(const TaskMark& task, const std::string& reason, const std::string& why);
     void take_back_topic(const std::string& topic, const TopicFault& fault);
     static TopicFault fault_of(std::string_view topic, TopicState state);
@@ -140,7 +140,7 @@ class Publisher {
     Counters counters_;
     KnownTopics topics_;
     ParkedKeys parked_;           // Of the lanes, at the version in state_.
-    bool has_released_ = false;   // Perhaps: something of the lanes' dead_tasks can be claimed.
+    bool may_have_released_ = false;  // Something of the lanes' dead_tasks to be claimed.
     bool is_released_turn_ = false;
 
     // Halved by each batch that the broker refuses, until one task stands alone; doubled by each

@@ -8,25 +8,40 @@
 
 namespace millrace {
 
+namespace {
+
+// So long may looks at topics keep a claim open, whose session may idle for 20 s.
+constexpr std::chrono::seconds kLookMax{5};
+// So long may taking back a topic's tasks keep the publisher from everything else.
+constexpr std::chrono::seconds kTakeBackMax{5};
+
+}  // namespace
+
 // After its version was read: whoever changes these rows later raises it, and the next transaction
 // meets that (PROTOCOL 4.5).
 void Publisher::load_parked() {
-    parked_ = dead_->parked(state_->lanes);
-    has_released_ = true;
+    parked_ = dead_->parked(state_->lanes, [this] { watch_.loop.note_progress(); });
+    may_have_released_ = true;
 }
 
 bool Publisher::has_released(const std::vector<std::string>& topics_left_out) {
-    if (!has_released_) return false;
+    if (!may_have_released_) return false;
     if (dead_->has_released(state_->lanes, topics_left_out)) return true;
     // What is left out may be claimed later.
-    has_released_ = !topics_left_out.empty();
+    may_have_released_ = !topics_left_out.empty();
     return false;
 }
 
 std::optional<TopicFaults> Publisher::look_at_topics(const Claim& claim) {
     const Clock::time_point now = Clock::now();
     TopicFaults faults;
+    std::map<std::string, TaskMark> awaited;  // The first task of each topic.
     for (const Task& task : claim.tasks) {
+        // The claim is open meanwhile: what was learnt stays known for the next one.
+        if (Clock::now() - now > kLookMax) {
+            session_->rollback();
+            return std::nullopt;
+        }
         // What waits behind another of its key needs no topic yet.
         if (!task.was_dead && is_parked(task)) continue;
         const TopicState state = topics_.look(task.topic, now);
@@ -39,18 +54,25 @@ std::optional<TopicFaults> Publisher::look_at_topics(const Claim& claim) {
             continue;
         }
         const TaskMark mark = mark_of(task);
-        session_->rollback();
         if (state == TopicState::kAwaited) {
-            log(LogLevel::kWarn, "relay", "waits for a topic; the others go on",
-                {{"topic", mark.topic}, {"detail", fault.detail}, {"task", mark.id.id}});
-        } else if (halts) {
+            awaited.emplace(mark.topic, mark);
+            continue;
+        }
+        session_->rollback();
+        if (halts) {
             halt_lane(mark, fault.reason, fault.detail);
         } else {
             take_back_topic(mark.topic, fault);
         }
         return std::nullopt;
     }
-    return faults;
+    if (awaited.empty()) return faults;
+    session_->rollback();
+    for (const auto& [topic, mark] : awaited) {
+        log(LogLevel::kWarn, "relay", "waits for a topic; the others go on",
+            {{"topic", topic}, {"task", mark.id.id}});
+    }
+    return std::nullopt;
 }
 
 // In the claim's own transaction: what it publishes and what it sets aside leave pending_tasks
@@ -85,12 +107,12 @@ size_t Publisher::park_alone(const Parking& parking) {
     dead_->add(parking.entries);
     MILLRACE_CRASH_POINT("relay.after_park");
     transaction.commit();
-    parked(parking);
+    note_parked(parking);
     return parking.entries.size();
 }
 
 // The transaction is committed.
-void Publisher::parked(const Parking& parking) {
+void Publisher::note_parked(const Parking& parking) {
     parking.apply_to(parked_);
     std::map<std::string, std::pair<int64_t, const DeadEntry*>> by_reason;
     for (const DeadEntry& entry : parking.entries) {
@@ -146,11 +168,11 @@ void Publisher::set_aside(const TaskMark& task, const std::string& reason,
 void Publisher::take_back_topic(const std::string& topic, const TopicFault& fault) {
     const bool parks_key =
         options_.unpublishable.policy_of(topic) == OnUnpublishable::kParkKey;
+    const Clock::time_point end = Clock::now() + kTakeBackMax;
     int64_t count = 0;
     // In transactions of a bounded length: a statement over millions would meet its time limit, and
-    // be begun anew for ever.
-    for (int64_t taken = -1; taken != 0;) {
-        watch_.loop.note_progress();
+    // be begun anew for ever. A later claim meets what is left.
+    for (int64_t taken = -1; taken != 0 && Clock::now() < end;) {
         pg::Transaction transaction(*session_);
         publishers_->check(*state_);
         taken = dead_->take_back_topic(state_->lanes, topic, fault.reason, fault.detail, parks_key);

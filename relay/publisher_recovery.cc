@@ -74,14 +74,14 @@ void Publisher::note_poison(const Failure& failure) {
     halve_claims();
 }
 
-// A broker that lets us see a topic and not write to it: a copy of a dead letter is set aside, any
-// other task waits until the right is granted.
+// A broker that lets us see a topic and not write to it. Under the policy dead_letter, which copies
+// of dead letters always have, the task is set aside; any other waits until the right is granted.
 void Publisher::note_refused_topic(const Claim& claim, const Failure& failure) {
-    const auto is_copy = [this](const Task& task) {
+    const auto is_set_aside_alone = [this](const Task& task) {
         return options_.unpublishable.policy_of(task.topic) == OnUnpublishable::kDeadLetter;
     };
-    if (std::none_of(claim.tasks.begin(), claim.tasks.end(), is_copy)) return;
-    // Looked for as any other culprit; a task alone that is no copy is not accused.
+    if (std::none_of(claim.tasks.begin(), claim.tasks.end(), is_set_aside_alone)) return;
+    // Looked for as any other culprit; a task of another policy is not accused.
     throw poison("topic_not_authorised", failure.detail());
 }
 
@@ -121,7 +121,7 @@ void Publisher::drop_everything() {
     outbox_.reset();
     dead_.reset();
     parked_.clear();
-    has_released_ = false;
+    may_have_released_ = false;
     publishers_.reset();
     session_.reset();
     show_lanes(0);

@@ -72,7 +72,7 @@ constexpr std::string_view kRelease = R"(
 constexpr std::string_view kOwnedBy =
     "SELECT number, epoch FROM millrace.relay_publishers WHERE owner = $1";
 constexpr std::string_view kRelieve = R"(
-    UPDATE millrace.relay_publishers SET owner = NULL, running = false
+    UPDATE millrace.relay_publishers SET owner = NULL, running = false, epoch = epoch + 1
     WHERE number = (SELECT number FROM millrace.relay_publishers
                     WHERE number = $1 AND epoch = $2
                     FOR UPDATE SKIP LOCKED))";
@@ -303,8 +303,7 @@ std::vector<int16_t> Publishers::lanes_of(int16_t number) {
 
 void Publishers::free_lanes(int16_t number, const std::vector<int16_t>& lanes) {
     session_.execute(kLockLanes, pg::Params().int2(number));
-    pg::ArrayBuilder array(pg::Type::kInt2);
-    for (const int16_t lane : lanes) array.add_int2(lane);
+    pg::ArrayBuilder array = array_of(lanes);
     session_.execute(kFreeLanes, pg::Params().int2(number).array(array));
 }
 

@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <chrono>
 #include <iostream>
+#include <thread>
 
 #include "app/command.h"
 #include "app/table.h"
@@ -14,6 +16,8 @@ namespace {
 // Rows of one order: its transaction keeps the lane's owner waiting.
 constexpr size_t kOrderedMax = 200;
 constexpr int kPageSize = 1000;
+// Between two orders for one lane.
+constexpr std::chrono::milliseconds kLeastPause{250};
 
 std::string state_of(const DeadTask& task) {
     if (task.waits_for) {
@@ -53,8 +57,13 @@ int outbox_list(const Arguments& arguments, const Config& config) {
     }
     table.print(std::cout);
     if (is_cut) std::cout << "and more: --limit\n";
-    std::cout << "\nmend the cause, then: millrace outbox retry TASK, or --cause "
-              << tasks.front().reason << "\n";
+    const auto culprit = std::find_if(tasks.begin(), tasks.end(), [](const DeadTask& task) {
+        return !task.waits_for && !task.is_released;
+    });
+    if (culprit != tasks.end()) {
+        std::cout << "\nmend the cause, then: millrace outbox retry TASK, or --cause "
+                  << culprit->reason << "\n";
+    }
     return 0;
 }
 
@@ -187,9 +196,17 @@ int run_order(const Order& order, const Arguments& arguments, const Config& conf
     for (size_t begin = 0; begin < tasks.size();) {
         const std::vector<DeadTask> some = next_of_lane(tasks, begin);
         const int16_t lane = some.front().id.lane;
+        const size_t end = begin + some.size();
+        const bool is_last = end == tasks.size() || tasks[end].id.lane != lane;
+        const auto started = std::chrono::steady_clock::now();
         const std::vector<DeadOutcome> outcomes =
             order.is_discard ? db.discard(lane, some, arguments.reason)
-                             : db.release(lane, some, arguments.reason);
+                             : db.release(lane, some, arguments.reason, /*wakes=*/is_last);
+        // The lane's owner has its turn, and reads its parked keys anew.
+        if (order.is_discard && !is_last) {
+            std::this_thread::sleep_for(std::max<std::chrono::steady_clock::duration>(
+                kLeastPause, 3 * (std::chrono::steady_clock::now() - started)));
+        }
         for (size_t i = 0; i < some.size(); ++i) {
             const DeadTask& task = some[i];
             const std::string result = result_of(order, outcomes[i], task);
@@ -204,7 +221,7 @@ int run_order(const Order& order, const Arguments& arguments, const Config& conf
             std::cout << "task " << task.id.id << " (" << task.topic
                       << (task.key ? ", " + *task.key : "") << "): " << result << "\n";
         }
-        begin += some.size();
+        begin = end;
     }
     if (arguments.as_json()) print_json(std::cout, results);
     for (const int64_t id : arguments.dead.ids) {
@@ -221,10 +238,10 @@ CLI::Option* add_ids(CLI::App& verb, Choice& choice) {
     return verb.add_option("TASK", choice.arguments.dead.ids, "numbers of tasks");
 }
 
-void add_filter(CLI::App& verb, Choice& choice, const std::string& cause) {
+void add_filter(CLI::App& verb, Choice& choice) {
     verb.add_option("--topic", choice.arguments.dead.topic, "of this topic");
     verb.add_option("--key", choice.arguments.dead.key, "of this key");
-    verb.add_option(cause, choice.arguments.dead.reason,
+    verb.add_option("--cause", choice.arguments.dead.reason,
                     "set aside for this reason, such as topic_missing");
 }
 
@@ -236,7 +253,7 @@ void add_order(CLI::App& outbox, Choice& choice, const VerbText& text, const Ord
                  });
     CLI::Option_group* which = verb->add_option_group("Which");
     add_ids(*which, choice);
-    add_filter(*which, choice, "--cause");
+    add_filter(*which, choice);
     which->add_flag("--all", choice.arguments.all_dead, "every one");
     which->require_option(1, 0);
     CLI::Option* reason = add_reason(*verb, choice);
@@ -253,7 +270,7 @@ void add_dead_tasks(CLI::App& outbox, Choice& choice) {
                                .example = "millrace outbox list --topic shop.orders"},
                               choice, outbox_list);
     add_ids(*list, choice);
-    add_filter(*list, choice, "--cause");
+    add_filter(*list, choice);
     list->add_option("--limit", choice.arguments.dead.limit, "tasks to show")
         ->check(CLI::Range(1, 1'000'000))
         ->capture_default_str();

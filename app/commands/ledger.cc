@@ -22,8 +22,8 @@ constexpr std::string_view kAdvice =
     "  millrace ledger resume --trust-ledger --reason TEXT\n"
     "      tasks that the ledger names as published are deleted first\n"
     "  millrace ledger resume --scan --reason TEXT\n"
-    "      tasks whose events stand in their topics are deleted first: for when the ledger no longer\n"
-    "      knows all that is missing; reads the topics from the oldest waiting task's time on\n";
+    "      tasks whose events stand in their topics are deleted first: for when the ledger no\n"
+    "      longer knows all that is missing; reads the topics from the oldest waiting task on\n";
 
 // What ends a halt of publishers.
 std::string way_out(const std::string& halted) {

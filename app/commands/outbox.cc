@@ -102,11 +102,12 @@ int outbox_status(const Arguments& arguments, const Config& config) {
 void add_outbox(CLI::App& root, Choice& choice) {
     CLI::App* noun =
         add_noun(root, "Operate", "outbox", "what waits, what could not be published");
-    CLI::App* status = add_verb(*noun,
-                                {.name = "status",
-                                 .summary = "the backlog by lane and topic, and what is halted",
-                                 .example = "millrace outbox status --limit 10000"},
-                                choice, outbox_status);
+    CLI::App* status =
+        add_verb(*noun,
+                 {.name = "status",
+                  .summary = "the backlog by lane and topic, what is set aside or halted",
+                  .example = "millrace outbox status --limit 10000"},
+                 choice, outbox_status);
     add_output(*status, choice);
     status->add_option("--limit", choice.arguments.task_count_max, "tasks to look at")
         ->check(CLI::Range(1, 10'000'000))

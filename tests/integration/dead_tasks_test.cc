@@ -555,6 +555,33 @@ TEST_F(DeadTasksTest, RetryAndReturnOfALongQueueChangeOneRow) {
     expect_clean();
 }
 
+// A restored database has forgotten that a queue was released and its first rows published: without
+// them it is released all the same, and only then (PROTOCOL 4.6).
+TEST_F(DeadTasksTest, RemovingTheFirstOfAQueueReleasesTheRestOfIt) {
+    ASSERT_NO_FATAL_FAILURE(park_truth(6, 2));
+    const auto names = [this](const std::string& key) {
+        std::vector<LedgerTask> tasks;
+        for (const DeadTask& task : dead_tasks(installed_, {.key = key})) {
+            tasks.push_back({.lane = task.id.lane,
+                             .id = task.id.id,
+                             .digest = digest_of(task.id.event_id)});
+        }
+        return tasks;
+    };
+    const auto released = [this](const std::string& key) {
+        return installed_.number("SELECT count(*) FROM millrace.dead_tasks "
+                                 "WHERE released_at IS NOT NULL AND key = '" + key + "'");
+    };
+    DeadTasks dead(session_);
+
+    EXPECT_EQ(dead.remove({names("k0").at(0)}), 1);
+    EXPECT_EQ(dead.remove({names("k1").at(1)}), 1);
+
+    EXPECT_EQ(released("k0"), 1);
+    EXPECT_EQ(released("k1"), 0);
+    EXPECT_EQ(names("k0").size() + names("k1").size(), 4U);
+}
+
 // Ids come again after a setval: two rows of one id must not keep each other out.
 TEST_F(DeadTasksTest, TaskWithTheIdOfADeadOneIsSetAsideToo) {
     const std::string gone = fresh_name("gone");

@@ -8,8 +8,10 @@
 
 #include <nlohmann/json.hpp>
 #include <regex>
+#include <thread>
 
 #include "core/failure.h"
+#include "core/kafka/producer.h"
 #include "relay/ledger_topic.h"
 #include "tests/support/broker.h"
 #include "tests/support/by_hand.h"
@@ -251,14 +253,35 @@ TEST_F(OperatorVerbs, TrustingTheLedgerAfterARestorePublishesNothingTwice) {
 }
 
 // The ledger no longer names what the restore brought back: the topics do (PROTOCOL 4.6).
-TEST_F(OperatorVerbs, AScanAfterARestorePublishesNothingTwiceThatTheLedgerForgot) {
-    installed_.insert(100);
-    ASSERT_NO_FATAL_FAILURE(lose_commits(100));
-    installed_.insert(30);
-    delete_topic(installed_.installation.ledger_topic());
-    ASSERT_EQ(millrace({"migrate", "up"}).exit_code, 0);
+class LedgerScan : public OperatorVerbs {
+  protected:
+    // 100 tasks whose publishing the database forgot and the ledger lost, and 30 that wait.
+    void lose_commits_and_ledger() {
+        installed_.insert(20);
+        {
+            RunningRelay relay(installed_);
+            ASSERT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; }));
+        }
+        installed_.insert(100);
+        ASSERT_NO_FATAL_FAILURE(lose_commits(100));
+        installed_.insert(30);
+        delete_topic(installed_.installation.ledger_topic());
+        ensure_ledger_topic(kafka_options(), installed_.installation, 1, reaper_);
+    }
+    bool is_halted() {
+        return eventually(30s, [this] { return !halted().empty(); });
+    }
+    bool nothing_waits() {
+        return eventually(30s, [this] { return installed_.pending_count() == 0; });
+    }
+
+    kafka::Reaper reaper_;
+};
+
+TEST_F(LedgerScan, AfterARestorePublishesNothingTwiceThatTheLedgerForgot) {
+    ASSERT_NO_FATAL_FAILURE(lose_commits_and_ledger());
     RunningRelay relay(installed_);
-    ASSERT_TRUE(eventually(30s, [&] { return !halted().empty(); }));
+    ASSERT_TRUE(is_halted());
 
     const Finished resume =
         millrace({"ledger", "resume", "--scan", "--reason", "restored, the ledger lost"});
@@ -268,7 +291,78 @@ TEST_F(OperatorVerbs, AScanAfterARestorePublishesNothingTwiceThatTheLedgerForgot
                 HasSubstr("scanned 1 topics for 130 waiting tasks: 100 are published"));
     EXPECT_THAT(resume.output, HasSubstr("deleted 100 published tasks"));
     EXPECT_EQ(acts(), "ledger resume --scan/all publishers/restored, the ledger lost");
-    EXPECT_TRUE(eventually(30s, [&] { return installed_.pending_count() == 0; }));
+    EXPECT_TRUE(nothing_waits());
+    const Verdict verdict = installed_.verdict();
+    EXPECT_TRUE(verdict.is_clean()) << verdict.text();
+}
+
+// An event for two topics, of which one was written; and what a stranger wrote under our ids.
+TEST_F(LedgerScan, DeletesNoTaskForARecordThatIsNotIts) {
+    ASSERT_NO_FATAL_FAILURE(lose_commits_and_ledger());
+    const std::string other = fresh_name("other");
+    create_topic(other, 1);
+    session_.execute(
+        "INSERT INTO millrace.pending_tasks (event_id, topic, key, task_type, created_at) "
+        "SELECT event_id, $1, 'k', 'Twice', created_at FROM millrace.pending_tasks "
+        "ORDER BY id LIMIT 1",
+        pg::Params().text(other));
+    // The newest waits, and was not published.
+    const pg::Result waiting = session_.execute(
+        "SELECT event_id::text, (extract(epoch FROM created_at) * 1000)::bigint "
+        "FROM millrace.pending_tasks WHERE topic = $1 ORDER BY id DESC LIMIT 1",
+        pg::Params().text(installed_.topic));
+    rd_kafka_headers_t* headers = rd_kafka_headers_new(1);
+    rd_kafka_header_add(headers, "id", -1, waiting.text(0, 0).c_str(), -1);
+    kafka::Producer stranger(kafka_options(), fresh_name("stranger"), reaper_);
+    stranger.init(30s);
+    stranger.begin();
+    stranger.produce({.topic = installed_.topic,
+                      .partition = 0,
+                      .key = std::nullopt,
+                      .value = "of a stranger",
+                      .timestamp = std::chrono::milliseconds(waiting.integer(0, 1)),
+                      .headers = headers});
+    stranger.flush();
+    stranger.commit();
+    RunningRelay relay(installed_);
+    ASSERT_TRUE(is_halted());
+
+    const Finished resume = millrace({"ledger", "resume", "--scan", "--reason", "lost"});
+
+    ASSERT_EQ(resume.exit_code, 0) << resume.output;
+    EXPECT_THAT(resume.output, HasSubstr("for 131 waiting tasks: 100 are published"));
+    EXPECT_TRUE(nothing_waits());
+    EXPECT_EQ(count_records(other), 1U);
+    const Verdict verdict = installed_.verdict();
+    EXPECT_EQ(verdict.lost_count + verdict.doubled_count, 0) << verdict.text();
+}
+
+// What we published stands behind somebody's open transaction, where no reader sees it yet.
+TEST_F(LedgerScan, WaitsForWhatStandsBehindAnOpenTransaction) {
+    kafka::Producer stranger(kafka_options(), fresh_name("stranger"), reaper_);
+    stranger.init(30s);
+    stranger.begin();
+    for (int32_t partition = 0; partition < 4; ++partition) {
+        stranger.produce({.topic = installed_.topic,
+                          .partition = partition,
+                          .key = std::nullopt,
+                          .value = "never"});
+    }
+    stranger.flush();
+    ASSERT_NO_FATAL_FAILURE(lose_commits_and_ledger());
+    RunningRelay relay(installed_);
+    ASSERT_TRUE(is_halted());
+    std::jthread ending([&stranger] {
+        std::this_thread::sleep_for(25s);
+        stranger.abort(10s);
+    });
+
+    const Finished resume = millrace({"ledger", "resume", "--scan", "--reason", "lost"});
+
+    ASSERT_EQ(resume.exit_code, 0) << resume.output;
+    EXPECT_THAT(resume.output, HasSubstr("for 130 waiting tasks: 100 are published"));
+    EXPECT_TRUE(nothing_waits());
+    ending.join();
     const Verdict verdict = installed_.verdict();
     EXPECT_TRUE(verdict.is_clean()) << verdict.text();
 }

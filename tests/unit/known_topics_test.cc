@@ -59,6 +59,13 @@ TEST_F(KnownTopicsTest, OneAnswerAfterASilenceIsNotBelieved) {
     EXPECT_EQ(look(42s), TopicState::kMissing);
 }
 
+// A publisher whose transactions are slow, or begin seldom.
+TEST_F(KnownTopicsTest, ATopicThatIsSeldomLookedAtIsGivenUpAllTheSame) {
+    for (auto at = 0s; at < 10s; at += 3s) EXPECT_EQ(look(at), TopicState::kAwaited);
+
+    EXPECT_EQ(look(12s), TopicState::kMissing);
+}
+
 // PROTOCOL 5.1: each copy of a dead letter that is refused costs its publisher a settle.
 TEST_F(KnownTopicsTest, ATopicThatRefusedUsIsNotTriedAtOnce) {
     answer_.partition_count = 4;
