@@ -215,6 +215,22 @@ TEST(BatchRefused, BeforeAnyBatchForWantOfTimeIsWaitedFor) {
     EXPECT_EQ(counted.halted_reason(), std::nullopt);
 }
 
+// A mistake in the statements themselves: no event is at hand that could be at fault.
+TEST(BatchRefused, BeforeAnyBatchForAValueHalts) {
+    class Mistaken : public CountedHandler {
+      public:
+        void open(pg::Session& session) override {
+            CountedHandler::open(session);
+            session.execute("SELECT 'x'::integer");
+        }
+    };
+    Counted counted(1);
+    RunningProjection running(counted, counted.options(),
+                              [] { return std::make_unique<Mistaken>(); });
+
+    EXPECT_TRUE(halts(counted, "22P02"));
+}
+
 // Waits as long as something around the projection is broken, accuses no record, and goes on.
 void expect_waits_for_the_environment(const Counted& counted, const ProjectionOptions& options,
                                       const std::string& sqlstate,
@@ -255,6 +271,7 @@ TEST(BatchRefused, ByARightThatWasRevokedWaitsAndGoesOnByItself) {
     session.execute("CREATE ROLE " + role);
     session.execute("GRANT USAGE ON SCHEMA public, millrace TO " + role);
     session.execute("GRANT ALL ON ALL TABLES IN SCHEMA public, millrace TO " + role);
+    session.execute("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO " + role);
     session.execute("REVOKE INSERT ON public.applied FROM " + role);
     ProjectionOptions options = counted.options();
     options.session.url += " options='-c role=" + name + "'";
@@ -396,6 +413,17 @@ TEST(BatchRefused, OfOneProjectionLeavesTheOthersAlone) {
 
     ASSERT_TRUE(applies(other, 100));
     EXPECT_EQ(other_running.status().halted, "");
+}
+
+// A code of ours that an author's trigger raises must not be taken for ours.
+TEST(BatchRefused, ByATriggerThatRaisesOurCodeHalts) {
+    Counted counted(1);
+    Feed feed(counted.topic);
+    counted.at_insert("RAISE 'mine' USING ERRCODE = 'MR001';");
+    feed.send_counted(1, 1, 1);
+    RunningProjection running(counted);
+
+    EXPECT_TRUE(halts(counted, "pg_bug"));
 }
 
 }  // namespace
