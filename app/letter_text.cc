@@ -6,10 +6,7 @@
 
 namespace millrace {
 
-namespace {
-
-// What a terminal would obey.
-std::string without_controls(const std::string& text) {
+std::string shown_text(const std::string& text) {
     constexpr char kDigits[] = "0123456789abcdef";
     std::string shown;
     for (const char c : text) {
@@ -25,11 +22,9 @@ std::string without_controls(const std::string& text) {
     return shown;
 }
 
-}  // namespace
-
 std::string shown_bytes(const std::optional<std::string>& bytes) {
     if (!bytes) return "-";
-    return is_plain_text(*bytes) ? without_controls(*bytes) : "base64 " + encode_base64(*bytes);
+    return is_plain_text(*bytes) ? shown_text(*bytes) : "base64 " + encode_base64(*bytes);
 }
 
 nlohmann::ordered_json bytes_json(const std::optional<std::string>& bytes) {
@@ -51,14 +46,14 @@ std::string advice_for(const LetterLine& letter) {
                                 (is_overtaken ? " --out-of-order" : "");
     const std::string discard =
         "millrace dlq discard --id " + std::to_string(letter.id) + " --reason TEXT";
-    if (letter.is_quarantined) {
-        return "it failed " + std::to_string(letter.redrive_count) +
-               " re-drives; when its cause is mended: " + redrive + "; else: " + discard;
-    }
     if (letter.reason == "unparsable_event") {
         return "its columns can't be read from it, and no re-drive mends that while the projection "
                "file is the same. Give it up: " +
                discard + ". A mended event that the producer sends is applied in its turn then";
+    }
+    if (letter.is_quarantined) {
+        return "it failed " + std::to_string(letter.redrive_count) +
+               " re-drives; when its cause is mended: " + redrive + "; else: " + discard;
     }
     if (letter.sqlstate && *letter.sqlstate == "23503") {
         return "a row it points to was missing: once that is there, " + redrive;

@@ -10,6 +10,8 @@ namespace millrace {
 
 // Dead letters as commands show them.
 
+// Without what a terminal would obey, on one line.
+std::string shown_text(const std::string& text);
 // As text, or as base64 with that word before it.
 std::string shown_bytes(const std::optional<std::string>& bytes);
 // The same in JSON: a string, or {"base64": "..."}, or null.

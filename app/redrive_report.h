@@ -6,17 +6,24 @@
 #include <string>
 #include <vector>
 
+#include "app/letter_mask.h"
 #include "consumers/letter_store.h"
 #include "consumers/redrive.h"
 
 namespace millrace {
 
 // What a re-drive tells: a line for each letter on standard output, as text or as JSON; its
-// progress, every two seconds, on standard error; and a sum by causes at its end.
+// progress, every two seconds, on standard error; and a sum by causes at its end. Errors are hidden
+// where their projection masks fields.
 class RedriveReport {
   public:
-    RedriveReport(bool is_json, bool is_dry_run, int64_t total)
-        : is_json_(is_json), is_dry_run_(is_dry_run), total_(total) {}
+    struct Options {
+        bool is_json = false;
+        bool is_dry_run = false;
+        int64_t total = 0;
+        LetterMask mask;
+    };
+    explicit RedriveReport(Options options) : options_(std::move(options)) {}
 
     void add(const std::vector<LetterLine>& page, const RedrivenLetters& done);
     // A key that waited behind no letter.
@@ -37,9 +44,10 @@ class RedriveReport {
     void tell_progress();
     int64_t count_of(Redriven::Outcome outcome) const;
 
-    const bool is_json_;
-    const bool is_dry_run_;
-    const int64_t total_;
+    // Where an event stopped its key, and why as far as that may be told.
+    std::string stop_of(const ProjectionName& projection, const Redriven& redriven) const;
+
+    const Options options_;
     const Clock::time_point begin_ = Clock::now();
     Clock::time_point told_at_ = begin_;
     std::map<Redriven::Outcome, int64_t> counts_;

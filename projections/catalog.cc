@@ -25,6 +25,10 @@ constexpr std::string_view kInsert =
     "INSERT INTO millrace.projections (name, version, definition, hash, start_at)\n"
     "VALUES ($1, $2, $3, $4, $5)";
 
+// The same definition, otherwise written: its lines, comments, and what is masked.
+constexpr std::string_view kRewrite =
+    "UPDATE millrace.projections SET definition = $3 WHERE name = $1 AND version = $2";
+
 constexpr std::string_view kHalt =
     "UPDATE millrace.projections\n"
     "SET state = 'halted', halted_reason = $3, halted_at = clock_timestamp()\n"
@@ -150,6 +154,13 @@ void make_version(pg::Session& session, const ProjectionFile& file) {
                                  .text(std::string_view(file.start.text)));
 }
 
+// What is masked counts at once, and lines in errors are the file's. Not where it begins: it has.
+void rewrite(pg::Session& session, const ProjectionFile& file, const CatalogEntry& entry) {
+    if (entry.definition == file.text || entry.start_at != file.start.text) return;
+    session.execute(kRewrite, name_and_version(file.name, file.version)
+                                  .text(std::string_view(file.text)));
+}
+
 ProjectionFile stored_file(const CatalogEntry& entry) {
     ProjectionFile file = parse_projection(entry.name + ".sql", entry.definition);
     MILLRACE_CHECK(file.version == entry.version, "the catalog holds what it was given");
@@ -184,7 +195,11 @@ Installed install_projection(pg::Session& session, const ProjectionFile& file,
     // Another install may have been first.
     const auto entries = list_projections(session);
     installed.is_new = !is_installed(file, newest_of(entries, file.name));
-    if (installed.is_new) make_version(session, file);
+    if (installed.is_new) {
+        make_version(session, file);
+    } else {
+        rewrite(session, file, *newest_of(entries, file.name));
+    }
     make_views(session, file, view_schema);
     transaction.commit();
     return installed;

@@ -22,6 +22,7 @@ namespace millrace {
 //              types:   [NAME, ...]             # left out: all; tombstones have none and pass
 //              start:   earliest | latest | RFC 3339 time          # left out: earliest
 //              key:     COLUMN                  # left out: the message key
+//              masked:  [PATH, ...]             # of the payload: hidden where letters are shown
 //              columns: {NAME: {type: TYPE, path: PATH | header: NAME,
 //                               required: BOOL, default: TEXT}}    # the last two: left out or not
 //   section  = marker statement [";"]
@@ -75,6 +76,7 @@ struct ProjectionFile {
     Start start;
     std::string key;  // Empty: the message key.
     std::vector<Column> columns;
+    std::vector<JsonPath> masked;  // What of a payload people may not see.
     std::vector<Section> sections;
     std::vector<std::string> warnings;  // Each begins `file:line: `.
 
@@ -93,8 +95,8 @@ ProjectionFile read_projection_file(const std::filesystem::path& path);
 // All `.sql` files of a folder, by name; one Failure holds the mistakes of all of them.
 std::vector<ProjectionFile> read_projection_folder(const std::filesystem::path& folder);
 
-// SHA-256 in hex of what the projection means: header without `start`, sections without comments
-// and without the white space between tokens (PROTOCOL 8.0).
+// SHA-256 in hex of what the projection means: header without `start` and `masked`, sections
+// without comments and without the white space between tokens (PROTOCOL 8.0).
 std::string definition_hash(const ProjectionFile& file);
 
 }  // namespace millrace

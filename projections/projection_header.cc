@@ -15,8 +15,8 @@ namespace millrace {
 
 namespace {
 
-constexpr std::array<std::string_view, 6> kHeaderKeys{"version", "topics", "types",
-                                                      "start",   "key",    "columns"};
+constexpr std::array<std::string_view, 7> kHeaderKeys{"version", "topics",  "types", "start",
+                                                      "key",     "columns", "masked"};
 constexpr std::array<std::string_view, 5> kColumnKeys{"type", "path", "header", "required",
                                                       "default"};
 constexpr size_t kIdentifierSizeMax = 63;
@@ -58,6 +58,7 @@ class HeaderParser {
         read_start(header["start"]);
         read_columns(header["columns"]);
         read_key(header["key"]);
+        read_masked(header["masked"]);
         for (const std::string& topic : file_.topics) {
             if (!is_topic_name(topic)) {
                 mistakes_.add(line_of(header["topics"]), "not a topic's name: " + topic);
@@ -228,6 +229,22 @@ class HeaderParser {
         if (std::find(names.begin(), names.end(), file_.key) != names.end()) return;
         mistakes_.add(line_of(node), "key: names no column: \"" + file_.key + "\"" +
                                          suggestion_for(file_.key, names));
+    }
+
+    void read_masked(const YAML::Node& node) {
+        if (!node) return;
+        if (!node.IsSequence()) {
+            return mistakes_.add(line_of(node), "masked: is a list of paths, [$.a.b, $.c]");
+        }
+        for (const YAML::Node& entry : node) {
+            const std::string text = entry.IsScalar() ? entry.Scalar() : "";
+            if (auto path = parse_json_path(text)) {
+                file_.masked.push_back(*std::move(path));
+            } else {
+                mistakes_.add(line_of(entry), "bad path \"" + text +
+                                                  "\"; paths look like $.a.b or \"$.a[0].b\"");
+            }
+        }
     }
 
     int line_;

@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "app/command.h"
+#include "app/letter_mask.h"
 #include "app/letter_text.h"
 #include "app/options.h"
 #include "app/redrive_report.h"
@@ -39,18 +40,50 @@ int64_t limit_of(const Arguments& arguments, int64_t otherwise) {
     return arguments.redrive.letter_count_max > 0 ? arguments.redrive.letter_count_max : otherwise;
 }
 
+// A name that is mistyped must not look as if there were nothing to do.
+void check_names(pg::Session& session, const LetterFilter& filter) {
+    if (filter.projection) {
+        bool is_known = false;
+        std::vector<std::string_view> names;
+        const std::vector<CatalogEntry> entries = list_projections(session);
+        for (const CatalogEntry& entry : entries) {
+            is_known = is_known || entry.name == *filter.projection;
+            names.push_back(entry.name);
+        }
+        if (!is_known) {
+            throw fatal("no_such_projection",
+                        "there is no projection '" + *filter.projection + "'" +
+                            suggestion_for(*filter.projection, names))
+                .with_exit_code(kExitUsage);
+        }
+    }
+    for (const int64_t id : filter.ids) {
+        if (!LetterStore(session).record(id)) throw no_such_letter(id);
+    }
+}
+
+// Behind "no dead letter".
+std::string none_of(LetterStore& store, const Arguments& arguments) {
+    const int64_t open = store.count({}).letter_count;
+    if (open == 0 || arguments.redrive.filter.text().empty()) return " is open";
+    return " matches; " + with_commas(open) + (open == 1 ? " is open" : " are open");
+}
+
 int list(const Arguments& arguments, const Config& config) {
     prepare_verb(config);
     Connection connection(config);
+    check_names(connection.session, arguments.redrive.filter);
     LetterStore store(connection.session);
     Table table({"id", "projection", "record", "type", "key", "cause", "since", "redrives",
                  "parked", "error"});
-    for (const LetterLine& letter :
+    const LetterMask mask(connection.session, /*is_raw=*/false);
+    for (LetterLine& letter :
          store.list(arguments.redrive.filter, 0, limit_of(arguments, kListed))) {
+        mask.apply(letter);
         const std::string cause =
             cause_text(letter) + (letter.is_quarantined ? " (quarantined)" : "");
         const std::string error =
-            arguments.as_json() ? letter.error : cut(letter.error, kErrorWidth);
+            arguments.as_json() ? letter.error : cut(shown_text(letter.error), kErrorWidth);
         const Table::Cell key = arguments.as_json() ? Table::Cell(bytes_json(letter.key))
                                                     : Table::Cell(cut(shown_bytes(letter.key),
                                                                       kKeyWidth));
@@ -59,6 +92,10 @@ int list(const Arguments& arguments, const Config& config) {
     }
     if (arguments.as_json()) {
         print_json(std::cout, table.as_json());
+        return 0;
+    }
+    if (table.row_count() == 0) {
+        std::cout << "no dead letter" << none_of(store, arguments) << "\n";
         return 0;
     }
     table.print(std::cout);
@@ -74,6 +111,7 @@ int list(const Arguments& arguments, const Config& config) {
 int summary(const Arguments& arguments, const Config& config) {
     prepare_verb(config);
     Connection connection(config);
+    check_names(connection.session, arguments.redrive.filter);
     LetterStore store(connection.session);
     Table table({"projection", "reason", "sqlstate", "constraint", "type", "letters",
                  "quarantined", "oldest", "example"});
@@ -94,7 +132,7 @@ int summary(const Arguments& arguments, const Config& config) {
         return 0;
     }
     if (table.row_count() == 0) {
-        std::cout << "no dead letters\n";
+        std::cout << "no dead letter" << none_of(store, arguments) << "\n";
     } else {
         table.print(std::cout);
         std::cout << "\nan example in full: millrace dlq show ID\n";
@@ -119,7 +157,7 @@ void print_letter(const LetterLine& letter, const StoredRecord& record) {
     line("type", letter.event_type);
     line("key", shown_bytes(record.key));
     line("cause", cause_text(letter) + ", class " + letter.failure_class);
-    line("error", letter.error);
+    line("error", shown_text(letter.error));
     line("statement", letter.statement.value_or("none was run"));
     line("attempts", std::to_string(letter.attempt_count) + ", " +
                          std::to_string(letter.redrive_count) + " of them re-drives");
@@ -133,17 +171,33 @@ void print_letter(const LetterLine& letter, const StoredRecord& record) {
               << advice_for(letter) << "\n";
 }
 
+std::string filter_text(const Arguments& arguments) {
+    const std::string text = arguments.redrive.filter.text();
+    return text.empty() ? "all letters" : text;
+}
+
+// Who sees what is masked is on record.
+LetterMask mask_of(pg::Session& session, const Arguments& arguments, const std::string& verb,
+                   const std::string& object) {
+    if (arguments.shows_masked) Operator(session).record_act(verb, object, arguments.reason);
+    return {session, arguments.shows_masked};
+}
+
 int show(const Arguments& arguments, const Config& config) {
     prepare_verb(config);
     Connection connection(config);
     LetterStore store(connection.session);
     LetterFilter filter;
     filter.ids = {arguments.letter_id};
-    const std::vector<LetterLine> found = store.list(filter, 0, 1);
-    const std::optional<StoredRecord> record = store.record(arguments.letter_id);
+    std::vector<LetterLine> found = store.list(filter, 0, 1);
+    std::optional<StoredRecord> record = store.record(arguments.letter_id);
     if (found.empty() || !record) {
         throw no_such_letter(arguments.letter_id);
     }
+    const LetterMask mask = mask_of(connection.session, arguments, "dlq show --raw",
+                                    "letter " + std::to_string(arguments.letter_id));
+    mask.apply(found.front());
+    mask.apply(found.front().projection, *record);
     if (arguments.as_json()) {
         nlohmann::ordered_json all = letter_json(found.front(), *record);
         all["advice"] = advice_for(found.front());
@@ -158,37 +212,21 @@ int show(const Arguments& arguments, const Config& config) {
 int export_letters(const Arguments& arguments, const Config& config) {
     prepare_verb(config);
     Connection connection(config);
+    check_names(connection.session, arguments.redrive.filter);
     LetterStore store(connection.session);
-    store.for_each_page(
-        arguments.redrive.filter, limit_of(arguments, INT64_MAX), [&store](const auto& page) {
-            for (const LetterLine& letter : page) {
-                const std::optional<StoredRecord> record = store.record(letter.id);
-                if (record) print_json_line(std::cout, letter_json(letter, *record));
-            }
-        });
+    const LetterMask mask =
+        mask_of(connection.session, arguments, "dlq export --raw", filter_text(arguments));
+    const auto print = [&](const std::vector<LetterLine>& page) {
+        for (LetterLine letter : page) {
+            std::optional<StoredRecord> record = store.record(letter.id);
+            if (!record) continue;
+            mask.apply(letter);
+            mask.apply(letter.projection, *record);
+            print_json_line(std::cout, letter_json(letter, *record));
+        }
+    };
+    store.for_each_page(arguments.redrive.filter, limit_of(arguments, INT64_MAX), print);
     return 0;
-}
-
-// A name that is mistyped must not look as if there were nothing to do.
-void check_names(pg::Session& session, const LetterFilter& filter) {
-    if (filter.projection) {
-        bool is_known = false;
-        std::vector<std::string_view> names;
-        const std::vector<CatalogEntry> entries = list_projections(session);
-        for (const CatalogEntry& entry : entries) {
-            is_known = is_known || entry.name == *filter.projection;
-            names.push_back(entry.name);
-        }
-        if (!is_known) {
-            throw fatal("no_such_projection",
-                        "there is no projection '" + *filter.projection + "'" +
-                            suggestion_for(*filter.projection, names))
-                .with_exit_code(kExitUsage);
-        }
-    }
-    for (const int64_t id : filter.ids) {
-        if (!LetterStore(session).record(id)) throw no_such_letter(id);
-    }
 }
 
 int redrive(const Arguments& arguments, const Config& config) {
@@ -197,7 +235,12 @@ int redrive(const Arguments& arguments, const Config& config) {
     check_names(connection.session, arguments.redrive.filter);
     int64_t total = LetterStore(connection.session).count(arguments.redrive.filter).letter_count;
     total = std::min(total, limit_of(arguments, total));
-    RedriveReport report(arguments.as_json(), arguments.redrive.is_dry_run, total);
+    const LetterMask mask =
+        mask_of(connection.session, arguments, "dlq redrive --raw", filter_text(arguments));
+    RedriveReport report({.is_json = arguments.as_json(),
+                          .is_dry_run = arguments.redrive.is_dry_run,
+                          .total = total,
+                          .mask = mask});
     Redriver redriver(config, connection.installation, arguments.redrive);
     std::exception_ptr ended_by;
     try {
@@ -211,10 +254,8 @@ int redrive(const Arguments& arguments, const Config& config) {
     if (!arguments.redrive.is_dry_run) {
         // On a session of its own: the first one may have been lost in an outage meanwhile.
         pg::Session session(session_options(config));
-        const std::string filter = arguments.redrive.filter.text();
         Operator(session).record_act(
-            "dlq redrive", (filter.empty() ? "all letters" : filter) + ": " + report.text(),
-            arguments.reason);
+            "dlq redrive", filter_text(arguments) + ": " + report.text(), arguments.reason);
     }
     if (ended_by) std::rethrow_exception(ended_by);
     return report.has_failures() ? kExitFailed : 0;
@@ -261,7 +302,7 @@ int discard(const Arguments& arguments, const Config& config) {
     store.for_each_page(arguments.redrive.filter, limit_of(arguments, INT64_MAX), discard_page);
     std::cout << "\n" << with_commas(count) << " discarded\n";
     // What waited behind them goes on.
-    RedriveReport report(/*is_json=*/false, /*is_dry_run=*/false, 0);
+    RedriveReport report({.mask = LetterMask(connection.session, /*is_raw=*/false)});
     Redriver(config, connection.installation, arguments.redrive)
         .finish_keys([&](const ParkedKey& key, const Redriven& done) { report.add(key, done); });
     return report.has_failures() ? kExitFailed : 0;
@@ -281,7 +322,9 @@ void add_filter(CLI::App& verb, Choice& choice) {
     which->add_option("--type", filter.type, "of this event type");
     const CLI::Validator is_time(
         [](const std::string& text) {
-            return parse_rfc3339(text) ? "" : "no time such as 2026-03-01T12:00:00Z: " + text;
+            return parse_rfc3339(text)
+                       ? ""
+                       : "'" + text + "' is no time; write it as 2026-03-01T12:00:00Z";
         },
         "TIME");
     which->add_option("--since", filter.since, "set aside at this time or later")->check(is_time);
@@ -291,6 +334,11 @@ void add_filter(CLI::App& verb, Choice& choice) {
 void add_limit(CLI::App& verb, Choice& choice, const std::string& help) {
     verb.add_option("--limit", choice.arguments.redrive.letter_count_max, help)
         ->check(CLI::Range(int64_t{1}, int64_t{1'000'000'000}));
+}
+
+void add_raw(CLI::App& verb, Choice& choice) {
+    verb.add_flag("--raw", choice.arguments.shows_masked,
+                  "also what the projection masks; it is recorded who saw it");
 }
 
 CLI::App* add_filtered(CLI::App& noun, Choice& choice, const VerbText& text, Verb verb) {
@@ -303,17 +351,19 @@ void add_redrive(CLI::App& noun, Choice& choice) {
     CLI::App* verb = add_filtered(
         noun, choice,
         {.name = "redrive",
-         .summary = "run letters through their projection again, each key in order",
+         .summary = "run letters, all or those meant, through their projection again",
          .example = "millrace dlq redrive --projection orders --sqlstate 23503 --dry-run"},
         redrive);
     add_output(*verb, choice);
+    add_raw(*verb, choice);
     RedriverOptions& options = choice.arguments.redrive;
     add_limit(*verb, choice, "so many letters at most");
     verb->add_flag("--dry-run", options.is_dry_run, "execute, tell what would come of it, undo");
     verb->add_option("--rate", options.letters_per_second, "letters a second, at most")
         ->check(CLI::Range(0.01, 1e6));
     verb->add_option("--max-redrives", options.redrive_count_max,
-                     "a letter that fails so often is quarantined: run only when named by --id")
+                     "a letter that failed so often is quarantined: run only when named by --id, "
+                     "or under a greater number")
         ->check(CLI::Range(1, 1'000'000))
         ->capture_default_str();
     verb->add_flag("--out-of-order", options.is_out_of_order,
@@ -346,6 +396,7 @@ void add_dlq(CLI::App& root, Choice& choice) {
                                choice, show);
     shown->add_option("ID", choice.arguments.letter_id, "its number")->required();
     add_output(*shown, choice);
+    add_raw(*shown, choice);
     add_redrive(*noun, choice);
     CLI::App* discarded = add_filtered(
         *noun, choice,
@@ -362,6 +413,7 @@ void add_dlq(CLI::App& root, Choice& choice) {
          .example = "millrace dlq export --projection orders > letters.jsonl"},
         export_letters);
     add_limit(*exported, choice, "so many letters at most");
+    add_raw(*exported, choice);
 }
 
 }  // namespace millrace

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -20,6 +22,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::HasSubstr;
+using testing::Not;
 
 class DlqVerbs : public testing::Test {
   protected:
@@ -173,7 +176,7 @@ TEST_F(DlqVerbs, DiscardKeepsWhoAndWhyAndLetsTheKeyGoOn) {
                                 "WHERE verb = 'dlq discard' AND reason = 'test order'"),
                 HasSubstr("key k3, pg_record 23514 k3_small"));
     EXPECT_EQ(installed_.number("SELECT count(*) FROM millrace.parked_keys"), 0);
-    EXPECT_THAT(millrace({"dlq", "summary"}).output, HasSubstr("no dead letters"));
+    EXPECT_THAT(millrace({"dlq", "summary"}).output, HasSubstr("no dead letter is open"));
 }
 
 TEST_F(DlqVerbs, ExportIsALineOfJsonEach) {
@@ -193,6 +196,47 @@ TEST_F(DlqVerbs, ExportIsALineOfJsonEach) {
     EXPECT_EQ(letters[0]["value"], "{\"n\": \"one\"}");
     EXPECT_EQ(letters[0]["reason"], "unparsable_event");
     EXPECT_EQ(letters[1]["value"]["base64"], "/wA=");
+}
+
+// Nor errors, which quote it in their own way; and who sees it all the same is recorded.
+TEST_F(DlqVerbs, ShowNothingThatTheProjectionMasks) {
+    std::ifstream file(folder_.path() / "projections/sums.sql");
+    std::string text((std::istreambuf_iterator<char>(file)), {});
+    const std::string columns = "columns:\n";
+    text.replace(text.find(columns), 0, "masked: [$.mail, $.n]\n");
+    folder_.write("projections/sums.sql", text);
+    ASSERT_EQ(millrace({"migrate", "up"}).exit_code, 0);
+    installed_.execute("ALTER TABLE sums_v1.sums ADD CONSTRAINT none_bad CHECK (key <> 'bad')");
+    FedMessage bad = feed_.counted("bad", 0);
+    bad.value = R"({"n": 424242, "mail": "anna@example.org"})";
+    FedMessage broken = feed_.counted("worse", 0);
+    broken.value = R"({"n": 1, "mail": "anna@example.org)";
+    feed_.send({bad, broken});
+    const Process worker = run();
+    ASSERT_TRUE(handles(2)) << worker.log();
+    const std::string id =
+        installed_.text("SELECT min(id)::text FROM millrace.dead_letters");
+
+    for (const auto& verb : std::vector<std::vector<std::string>>{
+             {"dlq", "show", id}, {"dlq", "list"}, {"dlq", "export"}, {"dlq", "summary"}}) {
+        const Finished shown = millrace(verb);
+        EXPECT_EQ(shown.exit_code, 0) << shown.output;
+        EXPECT_THAT(shown.output, Not(HasSubstr("anna")));
+        EXPECT_THAT(shown.output, Not(HasSubstr("424242")));
+    }
+    EXPECT_THAT(millrace({"dlq", "show", id}).output, HasSubstr(R"({"n":"***","mail":"***"})"));
+    EXPECT_THAT(millrace({"dlq", "export"}).output, HasSubstr("(masked; --raw shows it)"));
+    EXPECT_EQ(installed_.number("SELECT count(*) FROM millrace.operator_acts "
+                                "WHERE verb LIKE 'dlq %'"),
+              0);
+    EXPECT_THAT(millrace({"dlq", "show", id, "--raw"}).output, HasSubstr("anna@example.org"));
+    EXPECT_EQ(installed_.text("SELECT verb || ' ' || object FROM millrace.operator_acts "
+                              "WHERE verb LIKE 'dlq %'"),
+              "dlq show --raw letter " + id);
+    const Finished redriven = millrace({"dlq", "redrive", "--dry-run"});
+    EXPECT_THAT(redriven.output, HasSubstr("failed: pg_record 23514 none_bad"));
+    EXPECT_THAT(redriven.output, Not(HasSubstr("424242")));
+    EXPECT_THAT(millrace({"dlq", "redrive", "--dry-run", "--raw"}).output, HasSubstr("424242"));
 }
 
 TEST_F(DlqVerbs, NameALetterThatIsNotThere) {
@@ -220,6 +264,38 @@ TEST_F(DlqVerbs, RedriveGoesOnWithWhatAKilledOneLeft) {
     EXPECT_THAT(done.output, HasSubstr("key k3 of sums: "));
     EXPECT_EQ(fault(800), "");
     EXPECT_EQ(installed_.number("SELECT count(*) FROM millrace.parked_keys"), 0);
+}
+
+// Stopped in the middle of its transaction it holds one position, until the server ends a session
+// that is idle in a transaction: other partitions go on meanwhile, and this one afterwards.
+TEST_F(DlqVerbs, RedriveThatIsStoppedHoldsUpOnePartitionForSomeSeconds) {
+    refuse_k3();
+    const Process worker = run();
+    feed_.send_counted(100, 10, 4);
+    ASSERT_TRUE(handles(100)) << worker.log();
+    mend_k3();
+    installed_.execute("CREATE FUNCTION sums_v1.sleep() RETURNS trigger LANGUAGE plpgsql AS "
+                       "'BEGIN PERFORM pg_sleep(1); RETURN NEW; END'");
+    installed_.execute("CREATE TRIGGER sleep BEFORE INSERT OR UPDATE ON sums_v1.sums FOR EACH ROW "
+                       "WHEN (NEW.key = 'k3') EXECUTE FUNCTION sums_v1.sleep()");
+    Process redrive({.arguments = {"dlq", "redrive", "--config", config_},
+                     .environment = {},
+                     .log_name = "redrive"});
+    ASSERT_TRUE(eventually(20s, [this] {
+        return installed_.number("SELECT count(*) FROM pg_stat_activity "
+                                 "WHERE datname = current_database() "
+                                 "AND wait_event = 'PgSleep'") == 1;
+    }));
+    redrive.signal(SIGSTOP);
+    const int64_t parked = installed_.number("SELECT count(*) FROM millrace.parked_events");
+
+    feed_.send_counted(100, 10, 4);
+
+    EXPECT_TRUE(handles(200)) << worker.log();
+    EXPECT_GT(installed_.number("SELECT count(*) FROM millrace.parked_events"), parked);
+    redrive.signal(SIGKILL);
+    EXPECT_EQ(millrace({"dlq", "redrive"}).exit_code, 0);
+    EXPECT_EQ(fault(20), "");
 }
 
 // Twelve letters of keys of their own, whose cause is mended.
@@ -252,7 +328,7 @@ TEST_F(DlqVerbs, RedriveKeepsToItsLimitAndItsRateAndSpeaksJson) {
     EXPECT_EQ(last.at("outcome"), "end");
     EXPECT_EQ(last.at("applied"), 4);
     const auto begin = std::chrono::steady_clock::now();
-    EXPECT_EQ(millrace({"dlq", "redrive", "--rate", "10"}).exit_code, 0);
+    EXPECT_EQ(millrace({"dlq", "redrive", "--rate", "10", "--limit", "8"}).exit_code, 0);
     // Eight at ten a second; however slow the machine is, it is never less.
     EXPECT_GE(std::chrono::steady_clock::now() - begin, 700ms);
     EXPECT_EQ(letter_count(), 0);
@@ -264,6 +340,10 @@ TEST_F(DlqVerbs, NamesThatAreMistypedAreNotTakenForNothingToDo) {
     EXPECT_EQ(millrace({"dlq", "redrive", "--id", "4711"}).exit_code, kExitUsage);
     EXPECT_EQ(millrace({"dlq", "list", "--since", "yesterday"}).exit_code, kExitUsage);
     EXPECT_EQ(millrace({"dlq", "list", "--class", "recrod"}).exit_code, kExitUsage);
+    EXPECT_EQ(millrace({"dlq", "summary", "--projection", "sms"}).exit_code, kExitUsage);
+    EXPECT_EQ(millrace({"dlq", "discard", "--key", "k", "--reason", " "}).exit_code, kExitUsage);
+    EXPECT_THAT(millrace({"dlq", "list", "--key", "k"}).output,
+                HasSubstr("no dead letter is open"));
     EXPECT_EQ(millrace({"dlq", "redrive"}).exit_code, 0);
 }
 

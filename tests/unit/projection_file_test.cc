@@ -44,7 +44,8 @@ std::string with_column(const std::string& facts) {
 
 TEST(ProjectionFile, KeepsWhatTheHeaderSays) {
     const ProjectionFile file = parse(with_header(
-        "version: 3\ntopics: [a.b, c]\ntypes: [X]\nstart: 2024-01-01T00:00:00Z\nkey: k\ncolumns:\n"
+        "version: 3\ntopics: [a.b, c]\ntypes: [X]\nstart: 2024-01-01T00:00:00Z\nkey: k\n"
+        "masked: [$.k, \"$.l[0].m\"]\ncolumns:\n"
         "  k: {type: text, path: $.k, required: true}\n"
         "  d: {type: double precision, header: h, default: 1.5}\n"));
 
@@ -56,6 +57,8 @@ TEST(ProjectionFile, KeepsWhatTheHeaderSays) {
     EXPECT_EQ(file.start.kind, Start::Kind::kTime);
     EXPECT_EQ(file.start.microseconds, 757382400LL * 1'000'000);
     EXPECT_EQ(file.key, "k");
+    EXPECT_THAT(file.masked,
+                ElementsAre(*parse_json_path("$.k"), *parse_json_path("$.l[0].m")));
     ASSERT_EQ(file.columns.size(), 2u);
     EXPECT_TRUE(file.columns[0].is_required);
     EXPECT_EQ(file.columns[1].type, ColumnType::kDouble);
@@ -123,6 +126,13 @@ TEST(ProjectionFile, RefusesBadPaths) {
 
         EXPECT_THAT(mistakes_of(with_column(column)), HasSubstr("things.sql:5: bad path")) << path;
     }
+}
+
+TEST(ProjectionFile, RefusesWhatIsNoPathToMask) {
+    EXPECT_THAT(mistakes_of(with_header(std::string(kBase) + "masked: [$.a, b]\n")),
+                HasSubstr("things.sql:4: bad path \"b\""));
+    EXPECT_THAT(mistakes_of(with_header(std::string(kBase) + "masked: $.a\n")),
+                HasSubstr("things.sql:4: masked: is a list of paths"));
 }
 
 TEST(ProjectionFile, RefusesADefaultThatDoesNotFit) {
@@ -231,11 +241,11 @@ TEST(ProjectionFile, WarnsOfAStatementThatReadsNoBatch) {
 }
 
 // PROTOCOL 8.0
-TEST(DefinitionHash, IsTheSameWhereOnlyStartCommentsAndSpaceDiffer) {
+TEST(DefinitionHash, IsTheSameWhereOnlyStartMaskCommentsAndSpaceDiffer) {
     const std::string text = file_text({"INSERT INTO t SELECT id, n FROM batch ORDER BY id"});
     std::string other =
         file_text({"INSERT INTO t -- why\nSELECT id,n /* x */ FROM batch\nORDER BY id"});
-    other.replace(other.find("types:"), 0, "start: latest\n");
+    other.replace(other.find("types:"), 0, "start: latest\nmasked: [$.n]\n");
 
     EXPECT_EQ(definition_hash(parse(text)), definition_hash(parse(other)));
     EXPECT_EQ(definition_hash(parse(text)).size(), 64u);
