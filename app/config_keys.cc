@@ -95,12 +95,12 @@ constexpr ConfigKey kKeys[] = {
     {"projections.caps.parked", kCount, "100000",
      "most parked events of a projection; one more halts it", 1, 1'000'000'000},
     {"projections.storm.share", kShare, "0.05",
-     "a larger share of poisoned events among the last projections.storm.window halts the "
+     "a larger share of poisoned events among a thread's last projections.storm.window halts the "
      "projection"},
     {"projections.storm.window", kCount, "1000",
      "how many events that share is of, also while fewer were seen", 1, 1'000'000},
-    {"projections.storm.in_a_row", kCount, "50", "so many poisoned events in a row halt it, too", 1,
-     1'000'000},
+    {"projections.storm.in_a_row", kCount, "50",
+     "so many poisoned events of a thread in a row halt it, too", 1, 1'000'000},
     {"projections.overrides.*.threads", kCount, "",
      "of that projection; left out: projections.threads", 1, 64},
     {.name = "projections.overrides.*.on_poison",

@@ -162,8 +162,15 @@ CLI::App* add_verb(CLI::App& parent, const VerbText& text, Choice& choice, Verb 
 }
 
 CLI::Option* add_reason(CLI::App& verb, Choice& choice) {
-    return verb.add_option("--reason", choice.arguments.reason,
-                           "why, for those who look later; kept in millrace.operator_acts");
+    const CLI::Validator says_something(
+        [](const std::string& text) {
+            return text.find_first_not_of(" \t") == std::string::npos ? "is empty: say why" : "";
+        },
+        "TEXT");
+    return verb
+        .add_option("--reason", choice.arguments.reason,
+                    "why, for those who look later; kept in millrace.operator_acts")
+        ->check(says_something);
 }
 
 Connection::Connection(const Config& config)

@@ -80,12 +80,12 @@ void Redriver::run(const std::function<void(const std::vector<LetterLine>&,
         if (options_.letter_count_max > 0) {
             page_size = std::min(page_size, options_.letter_count_max - count);
         }
+        if (page_size <= 0) break;
         // A burst is a tenth of a second's worth at most.
         if (options_.letters_per_second > 0) {
             page_size = std::clamp<int64_t>(
                 static_cast<int64_t>(options_.letters_per_second / 10), 1, page_size);
         }
-        if (page_size <= 0) break;
         std::vector<LetterLine> page = patiently(
             [&] { return LetterStore(session()).list(options_.filter, after, page_size); });
         std::erase_if(page, [&](const LetterLine& letter) { return letter.id > newest; });

@@ -119,10 +119,11 @@ void Redrive::run(const TopicPartition& where, const std::vector<LetterLine>& le
                        "the same");
             continue;
         }
-        if (letter.is_quarantined && !options_.runs_quarantined) {
+        if (letter.is_quarantined && !options_.runs_quarantined &&
+            letter.redrive_count >= options_.redrive_count_max) {
             round.skip(letter.id, "quarantined",
                        "quarantined after " + std::to_string(letter.redrive_count) +
-                           " re-drives; --id runs it all the same");
+                           " re-drives; --id, or a greater --max-redrives, runs it all the same");
             continue;
         }
         if (letter.parks) round.keys.insert(*letter.key);

@@ -29,7 +29,16 @@ std::string state_of(const DeadTask& task) {
 
 std::string then_of(const DeadTask& task) {
     const std::string id = std::to_string(task.waits_for.value_or(task.id.id));
-    return task.is_released ? "" : "millrace outbox retry " + id;
+    if (task.is_released) return "";
+    if (task.reason == "topic_invalid") {
+        return "no topic can have that name: millrace outbox discard " + id + " --reason TEXT";
+    }
+    const std::string retry = "millrace outbox retry " + id;
+    if (task.reason == "task_too_large") {
+        return "raise the limit (README, task_too_large), then: " + retry +
+               "; or: millrace outbox discard " + id + " --reason TEXT";
+    }
+    return "mend the cause, then: " + retry;
 }
 
 int outbox_list(const Arguments& arguments, const Config& config) {
@@ -61,7 +70,7 @@ int outbox_list(const Arguments& arguments, const Config& config) {
         return !task.waits_for && !task.is_released;
     });
     if (culprit != tasks.end()) {
-        std::cout << "\nmend the cause, then: millrace outbox retry TASK, or --cause "
+        std::cout << "\n" << then_of(*culprit) << "\nall of that cause: --cause "
                   << culprit->reason << "\n";
     }
     return 0;
@@ -88,7 +97,7 @@ void print_content(const DeadTask& task, const DeadTaskContent& content) {
     line("headers", content.headers);
     line(content.payload_is_bytes ? "base64" : "payload", content.payload.value_or("-"));
     if (const std::string then = then_of(task); !then.empty()) {
-        std::cout << "\nmend the cause, then: " << then << "\n";
+        std::cout << "\n" << then << "\n";
     }
 }
 
