@@ -1,5 +1,8 @@
 #include "app/bench/projection.h"
 
+#include <algorithm>
+#include <chrono>
+#include <thread>
 #include <vector>
 
 #include "app/bench/count_watch.h"
@@ -21,13 +24,17 @@ constexpr std::chrono::milliseconds kLookEvery{10};
 constexpr std::chrono::seconds kPatience{60};
 constexpr std::string_view kApplied = "millrace_projection_events_applied_total{";
 
-// Its order is its own, so that nothing waits behind it, and its amount is below zero.
+void make_negative(std::string& payload) {
+    constexpr std::string_view kAmount = "\"amount_cents\":";
+    payload.insert(payload.find(kAmount) + kAmount.size(), "-");
+}
+
+// Its order is its own, so that nothing waits behind it.
 void poison(int64_t n, std::string& key, std::string& payload) {
     const std::string order = key;
     key = "p-" + std::to_string(n);
     payload.replace(payload.find(order), order.size(), key);
-    constexpr std::string_view kAmount = "\"amount_cents\":";
-    payload.insert(payload.find(kAmount) + kAmount.size(), "-");
+    make_negative(payload);
 }
 
 }  // namespace
@@ -38,17 +45,33 @@ void feed_topic(const BenchGround& ground, Workspace& workspace, const FeedOptio
                              workspace.reaper());
     producer.init(kInitTimeout);
     producer.warm_up({workspace.topic()}, std::chrono::seconds(5));
-    MessageWriter writer(MessageFormat::kPayload, "0123abcd.0.1.");
+    MessageWriter writer(MessageFormat::kPayload,
+                         "0123abcd.0." + std::to_string(options.generation) + ".");
     std::vector<int64_t> last_n(static_cast<size_t>(workspace.partition_count()));
     Progressing feeding("writing " + with_commas(event_count) + " events");
-    for (int64_t first = 0; first < event_count; first += kTransactionEvents) {
+    const bool is_paced = options.events_per_second > 0;
+    const int64_t size =
+        is_paced ? std::max<int64_t>(1, options.events_per_second / 50) : kTransactionEvents;
+    const auto began_at = std::chrono::steady_clock::now();
+    int64_t good_count = 0;
+    for (int64_t first = 0; first < event_count; first += size) {
         ground.check_stop();
+        if (is_paced) {
+            const std::chrono::microseconds due(first * 1'000'000 / options.events_per_second);
+            std::this_thread::sleep_until(began_at + due);
+        }
         producer.begin();
-        const int64_t end = std::min(first + kTransactionEvents, event_count);
+        const int64_t end = std::min(first + size, event_count);
         for (int64_t n = first; n < end; ++n) {
             std::string key = bench_key(n, options.key_count);
             std::string payload = bench_payload(n, options.key_count);
-            if (options.poison_every > 0 && n % options.poison_every == 0) poison(n, key, payload);
+            if (options.poison_every > 0 && n % options.poison_every == 0) {
+                poison(n, key, payload);
+            } else if (options.begins_keys_with_poison && n < options.key_count) {
+                make_negative(payload);
+            } else {
+                ++good_count;
+            }
             const int32_t partition = kafka::partition_of(key, workspace.partition_count());
             Task task;
             task.event_id = Uuid::random();
@@ -61,6 +84,7 @@ void feed_topic(const BenchGround& ground, Workspace& workspace, const FeedOptio
         }
         producer.flush();
         producer.commit();
+        if (options.on_commit) options.on_commit(good_count);
         feeding.show(with_commas(end));
     }
 }

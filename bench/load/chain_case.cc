@@ -1,12 +1,10 @@
-#include <algorithm>
-#include <deque>
-
 #include "app/bench/latency.h"
 #include "app/bench/projection.h"
 #include "app/bench/task_writers.h"
 #include "app/scratch/samples.h"
 #include "app/table.h"
 #include "bench/load/cases.h"
+#include "bench/load/lag_watch.h"
 #include "bench/load/rounds.h"
 
 namespace millrace::bench {
@@ -21,30 +19,6 @@ constexpr int kTasksPerTransaction = 500;
 constexpr std::chrono::seconds kSustainedFor{30};
 constexpr milliseconds kLookEvery{10};
 constexpr std::chrono::seconds kPatience{30};
-
-// How old the oldest committed task is that was not applied yet.
-class LagWatch {
-  public:
-    void committed(int64_t count, Clock::time_point at) { history_.push_back({count, at}); }
-
-    milliseconds applied(int64_t count, Clock::time_point at) {
-        while (!history_.empty() && history_.front().count <= count) history_.pop_front();
-        if (history_.empty()) return milliseconds(0);
-        const auto lag = std::chrono::duration_cast<milliseconds>(at - history_.front().at);
-        greatest_ = std::max(greatest_, lag);
-        return lag;
-    }
-
-    milliseconds greatest() const { return greatest_; }
-
-  private:
-    struct Moment {
-        int64_t count;
-        Clock::time_point at;
-    };
-    std::deque<Moment> history_;
-    milliseconds greatest_{0};
-};
 
 double applied_count(MeasuredWorker& worker) {
     return worker.metric("millrace_projection_events_applied_total{");
@@ -67,7 +41,7 @@ BenchRow sustain(const BenchGround& ground, Workspace& workspace, MeasuredWorker
     while (applied < writers.task_count()) {
         ground.pause(kLookEvery);
         worker.check();
-        lag.committed(writers.committed_count(), Clock::now());
+        lag.handed_in(writers.committed_count(), Clock::now());
         applied = static_cast<int64_t>(applied_count(worker)) - first_applied;
         end = Clock::now();
         const milliseconds now = lag.applied(applied, end);
