@@ -52,6 +52,11 @@ void KnownTopics::note_refused(const std::string& topic, Clock::time_point now) 
     refused_until_[topic] = now + kRefusedFor;
 }
 
+void KnownTopics::ask_anew(Clock::time_point now) {
+    refused_until_.clear();
+    for (auto& [topic, miss] : misses_) miss.asked_at = std::min(miss.asked_at, now - kAskEvery);
+}
+
 int32_t KnownTopics::partition_count(std::string_view topic) const {
     const auto known = known_.find(topic);
     MILLRACE_CHECK(known != known_.end(), "a topic was looked at before it is written to");

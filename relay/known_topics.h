@@ -40,8 +40,9 @@ class KnownTopics {
     void note_refused(const std::string& topic, Clock::time_point now);
     // Of a topic that is there.
     int32_t partition_count(std::string_view topic) const;
-    // An operator has changed something: refusals may have ended.
-    void forget_refusals() { refused_until_.clear(); }
+    // An operator has changed something: refusals may have ended, and what was missing a moment ago
+    // is asked for at once.
+    void ask_anew(Clock::time_point now);
     // Looks at those that are awaited, the ones that were longest not asked for first, for about
     // 20 ms; the names of those that still are.
     std::vector<std::string> awaited(Clock::time_point now);

@@ -480,7 +480,7 @@ void Publisher::reload() {
     state_->lanes = lanes;
     floor_.clear();
     topics_.forget_old_misses(Clock::now());
-    topics_.forget_refusals();
+    topics_.ask_anew(Clock::now());
     load_parked();
     next_balance_ = {};
 }
