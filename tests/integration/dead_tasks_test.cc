@@ -510,12 +510,14 @@ TEST_F(DeadTasksTest, RetriedTaskIsPublishedAsItWouldHaveBeen) {
                ($1, 'k', 'B', NULL, NULL, NULL, '\x00ff80', NULL, '2024-07-15 12:34:56.790+00'),
                ($1, 'k', 'Tombstone', NULL, NULL, NULL, NULL, NULL,
                 '2024-07-15 12:34:56.791+00'))";
+    // Records of that age live until the broker looks for old ones.
+    set_topic_config(installed_.topic, "retention.ms", "-1");
     session_.execute(insert, pg::Params().text(late));
     session_.execute(insert, pg::Params().text(installed_.topic));
     RunningRelay relay(installed_);
     ASSERT_TRUE(eventually(30s, [&] { return nothing_is_pending(); }));
     ASSERT_EQ(dead_count(installed_), 3);
-    create_topic(late, 4);
+    create_topic(late, 4, {{"retention.ms", "-1"}});
     retry(installed_);
     ASSERT_TRUE(eventually(30s, [&] { return nothing_is_left(); }));
 
