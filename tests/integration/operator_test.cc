@@ -306,7 +306,7 @@ TEST_F(LedgerScan, DeletesNoTaskForARecordThatIsNotIts) {
         "ORDER BY id LIMIT 1",
         pg::Params().text(other));
     const pg::Result twice = session_.execute(
-        "SELECT event_id::text, (extract(epoch FROM created_at) * 1000)::bigint "
+        "SELECT event_id::text, floor(extract(epoch FROM created_at) * 1000)::bigint "
         "FROM millrace.pending_tasks WHERE topic = $1",
         pg::Params().text(other));
     rd_kafka_headers_t* headers = rd_kafka_headers_new(2);
