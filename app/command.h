@@ -35,7 +35,7 @@ struct Arguments {
     std::string projection;           // Of `projection resume`.
     RedriverOptions redrive;          // Of the verbs of `dlq`.
     int64_t letter_id = 0;            // Of `dlq show`.
-    bool shows_masked = false;        // Of `dlq show` and `dlq export`.
+    bool shows_masked = false;        // `--raw` of the verbs of `dlq`.
     DemoOptions demo;
     BenchOptions bench;
 

@@ -242,6 +242,11 @@ int redrive(const Arguments& arguments, const Config& config) {
                           .total = total,
                           .mask = mask});
     Redriver redriver(config, connection.installation, arguments.redrive);
+    // First: should it be killed, it is known who ran it.
+    if (!arguments.redrive.is_dry_run) {
+        Operator(connection.session)
+            .record_act("dlq redrive", filter_text(arguments), arguments.reason);
+    }
     std::exception_ptr ended_by;
     try {
         redriver.run([&](const auto& page, const auto& done) { report.add(page, done); },
@@ -254,8 +259,9 @@ int redrive(const Arguments& arguments, const Config& config) {
     if (!arguments.redrive.is_dry_run) {
         // On a session of its own: the first one may have been lost in an outage meanwhile.
         pg::Session session(session_options(config));
-        Operator(session).record_act(
-            "dlq redrive", filter_text(arguments) + ": " + report.text(), arguments.reason);
+        Operator(session).record_act("dlq redrive ended",
+                                     filter_text(arguments) + ": " + report.text(),
+                                     arguments.reason);
     }
     if (ended_by) std::rethrow_exception(ended_by);
     return report.has_failures() ? kExitFailed : 0;

@@ -255,6 +255,9 @@ TEST_F(DlqVerbs, RedriveGoesOnWithWhatAKilledOneLeft) {
     mend_k3();
     const Finished dead = millrace({"dlq", "redrive"}, "redrive.after_commit:1");
     ASSERT_EQ(dead.exit_code, 128 + SIGKILL) << dead.output;
+    EXPECT_EQ(installed_.text("SELECT string_agg(verb || ': ' || object, ', ') "
+                              "FROM millrace.operator_acts"),
+              "dlq redrive: all letters");
     ASSERT_EQ(installed_.number("SELECT count(*) FROM millrace.dead_letters"), 0);
     ASSERT_GT(installed_.number("SELECT count(*) FROM millrace.parked_events"), 0);
 
