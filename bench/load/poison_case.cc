@@ -120,56 +120,57 @@ int64_t letters_of(int64_t event_count, int64_t every) {
     return every == 0 ? 0 : (event_count + every - 1) / every;
 }
 
-BenchRow letters_per_second(const std::string& measure, int64_t count, double seconds) {
-    return {.measure = measure,
-            .figures = {{"events/s", rounded(static_cast<double>(count) / seconds, 0)},
-                        {"seconds", rounded(seconds, 2)},
-                        {"letters", rounded(static_cast<double>(count), 0)}}};
+struct Search {
+    std::string measure;
+    int64_t event_count = 0;
+    int64_t every = 0;
+    Workspace::Values values{};
+};
+
+BenchRow search(const BenchGround& ground, PoisonedOrders& orders, const Search& what) {
+    feed_topic(ground, orders.workspace(),
+               {.event_count = what.event_count, .poison_every = what.every});
+    const int64_t letter_count = letters_of(what.event_count, what.every);
+    const CpuWatch watch(ground, orders.session());
+    MeasuredWorker worker = orders.start_worker(what.values);
+    const Cpu before = watch.before_start_of(worker);
+    const double seconds =
+        orders.await(worker, kApplied, what.event_count - letter_count).seconds();
+    const double rate = static_cast<double>(what.event_count) / seconds;
+    BenchRow row{.measure = what.measure,
+                 .figures = {{"events/s", rounded(rate, 0)},
+                             {"seconds", rounded(seconds, 2)},
+                             {"letters", rounded(static_cast<double>(letter_count), 0)},
+                             {"parts", rounded(worker.metric(kParts), 0)}}};
+    append_cpu(row, watch.now(worker) - before, what.event_count, "event");
+    worker.stop();
+    orders.require(letter_count, what.event_count - letter_count);
+    return row;
 }
 
 void measure_share(const BenchGround& ground, const PoisonShare& share, int64_t event_count,
                    Rounds& rounds) {
     PoisonedOrders orders(ground);
-    feed_topic(ground, orders.workspace(),
-               {.event_count = event_count, .poison_every = share.every});
-    const int64_t letter_count = letters_of(event_count, share.every);
-    const CpuWatch watch(ground, orders.session());
-    MeasuredWorker worker = orders.start_worker();
-    const Cpu before = watch.before_start_of(worker);
-    const double seconds =
-        orders.await(worker, kApplied, event_count - letter_count).seconds();
-    BenchRow row{.measure = "poison " + std::string(share.name),
-                 .figures = {{"events/s", rounded(static_cast<double>(event_count) / seconds, 0)},
-                             {"seconds", rounded(seconds, 2)},
-                             {"letters", rounded(static_cast<double>(letter_count), 0)},
-                             {"parts", rounded(worker.metric(kParts), 0)}}};
-    append_cpu(row, watch.now(worker) - before, event_count, "event");
-    worker.stop();
-    orders.require(letter_count, event_count - letter_count);
-    rounds.add(row);
+    rounds.add(search(ground, orders,
+                      {.measure = "poison " + std::string(share.name),
+                       .event_count = event_count,
+                       .every = share.every}));
     if (share.every != 100) return;
-    rounds.add(letters_per_second("re-drive", letter_count, orders.redrive_seconds()));
+    const auto letter_count = static_cast<double>(orders.letter_count());
+    const double seconds = orders.redrive_seconds();
+    rounds.add({.measure = "re-drive",
+                .figures = {{"letters/s", rounded(letter_count / seconds, 0)},
+                            {"seconds", rounded(seconds, 2)},
+                            {"letters", rounded(letter_count, 0)}}});
 }
 
 void measure_one_by_one(const BenchGround& ground, int64_t event_count, Rounds& rounds) {
-    constexpr int64_t kEvery = 100;
     PoisonedOrders orders(ground);
-    feed_topic(ground, orders.workspace(), {.event_count = event_count, .poison_every = kEvery});
-    const int64_t letter_count = letters_of(event_count, kEvery);
-    const CpuWatch watch(ground, orders.session());
-    MeasuredWorker worker = orders.start_worker({{"projections.batch.events", "1"}});
-    const Cpu before = watch.before_start_of(worker);
-    const double seconds =
-        orders.await(worker, kApplied, event_count - letter_count).seconds();
-    BenchRow row{.measure = "poison 1 %, one by one",
-                 .figures = {{"events/s", rounded(static_cast<double>(event_count) / seconds, 0)},
-                             {"seconds", rounded(seconds, 2)},
-                             {"letters", rounded(static_cast<double>(letter_count), 0)},
-                             {"parts", rounded(worker.metric(kParts), 0)}}};
-    append_cpu(row, watch.now(worker) - before, event_count, "event");
-    worker.stop();
-    orders.require(letter_count, event_count - letter_count);
-    rounds.add(row);
+    rounds.add(search(ground, orders,
+                      {.measure = "poison 1 %, one by one",
+                       .event_count = event_count,
+                       .every = 100,
+                       .values = {{"projections.batch.events", "1"}}}));
 }
 
 // At a rate far below the greatest: how long the others wait for the searches.
